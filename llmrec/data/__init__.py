@@ -1,0 +1,25 @@
+"""Catalogs, interaction logs, users, and the splits that keep them honest."""
+
+from llmrec.data.catalog import Catalog
+from llmrec.data.datasets import Dataset, load_dataset
+from llmrec.data.interactions import InteractionColumns, Interactions
+from llmrec.data.splits import Holdout, Split, check_leakage, leave_last_out, without_last
+from llmrec.data.tables import read_table
+from llmrec.data.users import Users
+from llmrec.data.vocab import Vocab
+
+__all__ = [
+    "Catalog",
+    "Dataset",
+    "Holdout",
+    "InteractionColumns",
+    "Interactions",
+    "Split",
+    "Users",
+    "Vocab",
+    "check_leakage",
+    "leave_last_out",
+    "load_dataset",
+    "read_table",
+    "without_last",
+]

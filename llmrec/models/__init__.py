@@ -1,0 +1,19 @@
+"""Pretrained models: text encoders, pair scorers, where they run, and the cache of what they computed."""
+
+from __future__ import annotations
+
+from llmrec.models.cache import EmbeddingCache
+from llmrec.models.device import Placement, best_placement, set_threads
+from llmrec.models.encoder import TextEncoder
+from llmrec.models.pair_scorer import PairScorer
+from llmrec.models.quiet import quiet_transformers
+
+__all__ = [
+    "EmbeddingCache",
+    "PairScorer",
+    "Placement",
+    "TextEncoder",
+    "best_placement",
+    "quiet_transformers",
+    "set_threads",
+]

@@ -1,0 +1,1 @@
+"""What people who write their own component need to test it: contract suites, tiny data, tiny models."""

@@ -1,0 +1,18 @@
+"""Prompt templates, and items and users written as text under a token budget."""
+
+from __future__ import annotations
+
+from llmrec.text.library import list_templates, load_template
+from llmrec.text.render import RenderedUsers, TokenCounter, render_items, render_users
+from llmrec.text.template import Field, Template
+
+__all__ = [
+    "Field",
+    "RenderedUsers",
+    "Template",
+    "TokenCounter",
+    "list_templates",
+    "load_template",
+    "render_items",
+    "render_users",
+]

@@ -1,0 +1,201 @@
+"""From a configuration and data to a fitted recommender: the one place where everything is put together."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import reduce
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from llmrec.component import FitContext, silent
+from llmrec.config import Config, Settings, StageConfig, resolve
+from llmrec.data import Catalog, Holdout, Interactions, leave_last_out, without_last
+from llmrec.errors import DataError
+from llmrec.pipeline import Recommender
+from llmrec.policy import Policy
+from llmrec.retrieve import Retriever
+from llmrec.stage import Stage, score_candidates
+from llmrec.types import Candidates
+
+__all__ = ["fit"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """What may be learned from.
+
+    Attributes:
+        train: for every model while fusions are tuned and rerankers trained.
+        validation: the cases tuned on; `train` does not hold their targets.
+        final: for the retrievers of the finished recommender.
+        histories: what the finished recommender knows of its users.
+    """
+
+    train: Interactions
+    validation: Holdout
+    final: Interactions
+    histories: Interactions
+
+
+def fit(
+    config: Config,
+    catalog: Catalog,
+    interactions: Interactions,
+    *,
+    holdout: Literal["none", "last"] = "none",
+    work: Path | None = None,
+    progress: Callable[[str], None] = silent,
+) -> Recommender:
+    """Fit a recommender.
+
+    Retrievers are fitted, fusions tuned and rerankers trained so that no model is tuned on an interaction it has
+    seen: each user's last usable interaction is set aside for tuning.
+
+    Args:
+        config: the pipeline.
+        catalog: all items.
+        interactions: what users did.
+        holdout: `"none"`: use everything; after tuning, retrievers are fitted again with the interactions used
+            for tuning. `"last"`: for measuring; each user's last interaction is never seen, the second last is
+            for tuning only, and base models are fitted on the rest.
+        work: folder for what training writes; none: a temporary one, removed when Python ends.
+        progress: told what is going on, in a few words.
+
+    Returns:
+        The recommender; its stored histories hold what it was allowed to see.
+
+    Raises:
+        ConfigError: the configuration asks for what cannot be done.
+        DataError: there is nothing to learn from.
+    """
+    material = _material(config, catalog, interactions, holdout)
+    if len(material.validation) == 0:
+        progress(f"no user has {config.min_interactions} interactions: nothing to tune on, all sources count alike")
+    context = FitContext(
+        name="",
+        catalog=catalog,
+        train=material.train,
+        validation=material.validation,
+        work=work or _temporary_folder(),
+        seed=config.seed,
+        progress=progress,
+    )
+    policies = tuple(_fit_one(resolve(n, t, "policy", "policies"), context) for n, t in config.policies.items())
+    context = replace(context, validation=_prepared(material.validation, policies))
+    stages: tuple[Stage, ...] = ()
+    recommender: Recommender | None = None
+    for stage in config.stages:
+        stages = (*stages, _fit_stage(stage, context, recommender))
+        recommender = _assemble(config, material, catalog, stages, policies)
+    if material.final is not material.train:
+        progress("fitting the retrievers again, now on all interactions")
+        context = replace(context, train=material.final)
+        stages = tuple(_refit(done, stage, context) for done, stage in zip(stages, config.stages, strict=True))
+    about = {
+        "holdout": holdout,
+        "min_interactions": config.min_interactions,
+        "config": config.model_dump(mode="json"),
+        "data": {"catalog": catalog.fingerprint, "interactions": interactions.fingerprint},
+    }
+    return replace(_assemble(config, material, catalog, stages, policies), about=about)
+
+
+def _material(config: Config, catalog: Catalog, interactions: Interactions, holdout: str) -> _Material:
+    if len(interactions) == 0:
+        raise DataError("there are no interactions to learn from; give at least one (user, item) row")
+    if interactions.catalog_size != len(catalog):
+        raise DataError(
+            f"the interactions were loaded over a catalog of {interactions.catalog_size} items, this one has "
+            f"{len(catalog)}; load them again with this catalog"
+        )
+    if holdout == "none" and np.diff(interactions.offsets).max() < config.min_interactions:
+        nobody = np.empty(0, dtype=np.int64)
+        cases = Holdout(nobody, interactions.queries(nobody), np.empty(0, dtype=np.int32))
+        return _Material(interactions, cases, interactions, interactions)
+    split = leave_last_out(interactions, config.min_interactions)
+    before_last = without_last(interactions, config.min_interactions)
+    if holdout == "last":
+        return _Material(split.train, split.validation, split.train, before_last)
+    return _Material(before_last, split.test, interactions, interactions)
+
+
+def _assemble(
+    config: Config,
+    material: _Material,
+    catalog: Catalog,
+    stages: tuple[Stage, ...],
+    policies: tuple[Policy, ...],
+) -> Recommender:
+    fallback = next(r for r, _ in stages[0].retrievers if r.name == config.fallback)
+    return Recommender(catalog, stages, policies, fallback, material.histories)
+
+
+def _fit_stage(config: StageConfig, context: FitContext, before: Recommender | None) -> Stage:
+    """Fit a stage's components, then tune its fusion on validation cases."""
+    context = replace(context, first_stage=before)
+    retrievers = tuple((_fit_one(s, context), s.depth) for s in _settings(config, "retriever"))
+    scorers = tuple(_fit_one(s, context) for s in _settings(config, "scorer"))
+    cases = _some(context.validation, config.tuning_users, context.seed)
+    context.progress(f"tuning the fusion of stage {config.name!r} on {len(cases.targets)} validation cases")
+    candidates = _tuning_candidates(cases, before, retrievers, scorers)
+    context = replace(context, validation=cases, candidates=candidates)
+    fusion = resolve(f"{config.name}_fusion", {"type": "rrf", **config.fusion}, "fusion", config.name)
+    return Stage(config.name, retrievers, scorers, _fit_one(fusion, context), config.keep)
+
+
+def _tuning_candidates(
+    cases: Holdout,
+    before: Recommender | None,
+    retrievers: tuple[tuple[Retriever, int], ...],
+    scorers: tuple[Any, ...],
+) -> Candidates:
+    """The columns a stage's fusion may use: its own scorers', and the result of the stage before."""
+    queries, incoming = cases.queries, None
+    if before is not None:
+        trace = before.trace(queries, 1)
+        queries, incoming = trace.queries, trace.stages[-1].survivors
+    candidates = score_candidates(retrievers, scorers, queries, incoming)
+    names = [*(r.name for r, _ in retrievers), *(s.name for s in scorers)]
+    names += [] if before is None else [before.stages[-1].name]
+    return Candidates(candidates.items, {n: candidates.columns[n] for n in names}, candidates.source_ranks)
+
+
+def _refit(stage: Stage, config: StageConfig, context: FitContext) -> Stage:
+    retrievers = tuple((_fit_one(s, context), s.depth) for s in _settings(config, "retriever"))
+    return replace(stage, retrievers=retrievers)
+
+
+def _settings(config: StageConfig, role: Literal["retriever", "scorer"]) -> list[Settings]:
+    tables = config.retrievers if role == "retriever" else config.scorers
+    return [resolve(name, table, role, config.name) for name, table in tables.items()]
+
+
+def _fit_one(settings: Settings, context: FitContext) -> Any:
+    context.progress(f"fitting {settings.name}")
+    return settings.component.fit(replace(context, name=settings.name), settings.values)
+
+
+def _prepared(cases: Holdout, policies: tuple[Policy, ...]) -> Holdout:
+    """Ask as the finished recommender will: what policies keep out must not compete with the targets."""
+    queries = reduce(lambda q, policy: policy.prepare(q), policies, cases.queries)
+    return replace(cases, queries=queries)
+
+
+def _some(cases: Holdout | None, count: int, seed: int) -> Holdout:
+    """Draw at most `count` cases; the same ones for the same seed."""
+    if cases is None:
+        raise ValueError("a fusion is tuned on validation cases")
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(cases.targets))[:count]).astype(np.int64)
+    return Holdout(cases.user_rows[chosen], cases.queries.take(chosen), cases.targets[chosen])
+
+
+def _temporary_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="llmrec-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

@@ -1,0 +1,227 @@
+"""A bundle on disk: manifest.json + JSON + safetensors + copied files; written atomically, verified when read.
+
+::
+
+    manifest.json                     format version, structure, sha256 and size of every other file
+    parts/NAME/config.json            State.config
+    parts/NAME/arrays.safetensors     State.arrays
+    parts/NAME/files/...              State.files, byte for byte
+
+There is no pickle anywhere, so opening a bundle never runs code from it. Older formats open; newer ones are
+refused with a hint.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from llmrec.errors import BundleError
+from llmrec.types import State
+
+__all__ = ["FORMAT_VERSION", "MANIFEST", "read_bundle", "read_manifest", "write_bundle"]
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+KIND = "llmrec-bundle"
+
+
+def write_bundle(path: Path, structure: Mapping[str, Any], parts: Mapping[str, State]) -> Path:
+    """Write a bundle so that a reader sees the old one, or the new one, and never half of either.
+
+    Args:
+        path: the bundle's folder; an existing bundle there is replaced, anything else is left alone.
+        structure: JSON values that describe how the parts fit together.
+        parts: the state of each part, by name.
+
+    Returns:
+        The folder written, absolute.
+
+    Raises:
+        BundleError: `path` exists and is not a bundle, or cannot be written.
+    """
+    path = path.expanduser().resolve()
+    if path.exists() and not _is_bundle(path):
+        raise BundleError(f"{path} exists and is not a bundle; choose another path or remove it first")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            for name, state in parts.items():
+                _write_part(staging / "parts" / _safe(name), state)
+            _write_manifest(staging, structure, list(parts))
+            staging.chmod(0o755)
+            _swap(staging, path)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as error:
+        raise BundleError(f"cannot write the bundle {path}: {error}") from error
+    return path
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read and check a bundle's manifest, without verifying the other files.
+
+    Raises:
+        BundleError: missing, damaged, or written by a newer llmrec.
+    """
+    file = path / MANIFEST
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}; make one with `llmrec fit`") from error
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{file} cannot be read: {error}; restore the bundle or fit it again") from error
+    if not isinstance(manifest, dict) or manifest.get("kind") != KIND:
+        raise BundleError(f"{file} is not the manifest of a bundle; make one with `llmrec fit`")
+    if not isinstance(manifest.get("min_reader"), int):
+        raise BundleError(f"{file} is damaged: it does not say which format it needs; restore it or fit again")
+    if manifest["min_reader"] > FORMAT_VERSION:
+        raise BundleError(
+            f"{path} needs bundle format {manifest['min_reader']}, this llmrec reads up to {FORMAT_VERSION}; "
+            "upgrade with: pip install -U llmrec"
+        )
+    return manifest
+
+
+def read_bundle(path: Path) -> tuple[dict[str, Any], dict[str, State]]:
+    """Read a bundle and verify every file against the manifest.
+
+    Returns:
+        The structure given to `write_bundle`, and the state of each part by name.
+
+    Raises:
+        BundleError: a file is missing, changed or extra, or the format is too new.
+    """
+    path = path.expanduser().resolve()
+    manifest = read_manifest(path)
+    try:
+        _verify(path, manifest["files"])
+        return manifest["structure"], {name: _read_part(path, name, manifest["files"]) for name in manifest["parts"]}
+    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read: {error!r}; restore the bundle or fit it again") from error
+
+
+def _verify(path: Path, files: Mapping[str, Any]) -> None:
+    """Raise BundleError unless the folder holds exactly the files of the manifest, unchanged."""
+    for name, known in files.items():
+        file = path / _safe(name)
+        if not file.is_file() or file.stat().st_size != known["size"] or _sha256(file) != known["sha256"]:
+            raise BundleError(f"{file} is missing or was changed since the bundle was saved; save or copy it again")
+    here = {p.relative_to(path).as_posix() for p in path.rglob("*") if not p.is_dir()}
+    if extra := sorted(here - set(files) - {MANIFEST}):
+        raise BundleError(f"{path / extra[0]} is not part of the bundle; remove it, or save or copy the bundle again")
+
+
+def _is_bundle(path: Path) -> bool:
+    try:
+        read_manifest(path)
+    except BundleError:
+        return False
+    return True
+
+
+def _write_part(folder: Path, state: State) -> None:
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True)
+    config = json.dumps(state.config, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
+    (folder / "config.json").write_text(config, encoding="utf-8")
+    if state.arrays:
+        save_file({k: np.ascontiguousarray(v) for k, v in state.arrays.items()}, folder / "arrays.safetensors")
+    for name, source in state.files.items():
+        target = folder / "files" / _safe(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def _read_part(path: Path, name: str, files: Mapping[str, Any]) -> State:
+    from safetensors.numpy import load_file
+
+    folder = path / "parts" / _safe(name)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    arrays = load_file(folder / "arrays.safetensors") if f"parts/{name}/arrays.safetensors" in files else {}
+    prefix = f"parts/{name}/files/"
+    copied = {f.removeprefix(prefix): path / f for f in files if f.startswith(prefix)}
+    return State(config=config, arrays=arrays, files=copied)
+
+
+def _write_manifest(folder: Path, structure: Mapping[str, Any], parts: list[str]) -> None:
+    files = {}
+    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+        files[file.relative_to(folder).as_posix()] = {"sha256": _sha256(file), "size": file.stat().st_size}
+        _fsync(file)
+    manifest = {
+        "kind": KIND,
+        "format": FORMAT_VERSION,
+        "min_reader": 1,
+        "llmrec": version("llmrec"),
+        "structure": structure,
+        "parts": parts,
+        "files": files,
+    }
+    text = json.dumps(manifest, ensure_ascii=False, indent=1, allow_nan=False)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    _fsync(folder / MANIFEST)
+    for directory in sorted({p.parent for p in folder.rglob("*")}):
+        _fsync(directory)
+
+
+def _swap(staging: Path, path: Path) -> None:
+    """Put `staging` at `path`; what was there before, if anything, is then at `staging`."""
+    if not path.exists():
+        staging.rename(path)
+    elif not _exchange(staging, path):
+        aside = staging.with_name(staging.name + ".old")
+        path.rename(aside)
+        try:
+            staging.rename(path)
+        except OSError:
+            aside.rename(path)
+            raise
+        aside.rename(staging)
+    _fsync(path.parent)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two folders change names in one step; False where the system or file system cannot.
+
+    Without it there is a moment between two renames in which a killed process leaves no bundle at all.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    here, swap = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2); RENAME_SWAP of renamex_np(2) is 2 too
+    if hasattr(libc, "renameat2"):
+        return int(libc.renameat2(here, os.fsencode(first), here, os.fsencode(second), swap)) == 0
+    if hasattr(libc, "renamex_np"):
+        return int(libc.renamex_np(os.fsencode(first), os.fsencode(second), swap)) == 0
+    return False
+
+
+def _safe(name: str) -> str:
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+        raise BundleError(f"{name!r} is not a name a bundle may hold")
+    return name
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,176 @@
+"""``llmrec demo``: the main job on real MovieLens-100K and real MiniLM, start to finish."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmrec.cli.output import print_json, print_rows, progress, results
+from llmrec.cli.tour import measure, three_users, typed_item, wish_list
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from llmrec.data import Dataset
+
+__all__ = ["demo", "fitted"]
+
+WISH = "a slow western with gunslingers"
+NEW_WISH = "a robot stranded alone on a distant planet"
+NEW_TITLE, NEW_GENRES = "The Last Robot on Titan", "Sci-Fi Adventure"
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the bundle goes.")] = Path(
+        "bundles/ml-100k"
+    ),
+    wish: Annotated[str, typer.Option("--wish", metavar="TEXT", help="A free-text wish.")] = WISH,
+    title: Annotated[str, typer.Option("--title", metavar="TEXT", help="Title of the item typed in.")] = NEW_TITLE,
+    genres: Annotated[str, typer.Option("--genres", metavar="TEXT", help="Its genres.")] = NEW_GENRES,
+    new_wish: Annotated[
+        str, typer.Option("--new-wish", metavar="TEXT", help="A wish the new item should answer.")
+    ] = NEW_WISH,
+    refit: Annotated[bool, typer.Option("--refit", help="Fit again even if the bundle is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Run the main job on MovieLens-100K: fetch, embed, fit, fine-tune, recommend, measure, save.
+
+    The first run fits and saves a bundle (minutes); later ones load it, and compute every number from it again.
+    """
+    from llmrec.data import leave_last_out, load_dataset
+    from llmrec.types import Item
+
+    with progress() as say:
+        data = load_dataset("ml-100k", progress=say)
+        path = fitted(data, out, refit, say)
+        say("loading the bundle")
+        from llmrec.pipeline import load
+
+        recommender = load(path)
+        holdout = leave_last_out(data.interactions).test
+        say("recommending")
+        users = three_users(recommender, holdout)
+        shown = {
+            "dataset": {"name": data.name, "fingerprint": data.fingerprint},
+            "users": users,
+            "wish": wish_list(recommender, wish),
+            "new_item": typed_item(
+                recommender,
+                Item("new-1", {"title": title, "genres": genres}),
+                new_wish,
+                next(user for user in users if user["taste"] == "Sci-Fi"),
+            ),
+            "fusion": {stage.name: dict(stage.fusion.weights) for stage in recommender.stages},
+            "results": measure(recommender, data.interactions, holdout, say),
+            "bundle": str(path),
+        }
+    if as_json:
+        print_json(shown)
+    else:
+        _show(results(), shown, out)
+
+
+def fitted(data: Dataset, out: Path, refit: bool, say: Callable[[str], None]) -> Path:
+    """Return a bundle of the default pipeline, fitted without the last interactions; fit one where there is none."""
+    from llmrec.build import fit
+    from llmrec.bundle import read_manifest
+    from llmrec.config import Config
+    from llmrec.errors import BundleError
+
+    config = Config()
+    wanted = {
+        "holdout": "last",
+        "min_interactions": config.min_interactions,
+        "config": config.model_dump(mode="json"),
+        "data": {"catalog": data.catalog.fingerprint, "interactions": data.interactions.fingerprint},
+    }
+    try:
+        if not refit and read_manifest(out.resolve())["structure"]["about"] == wanted:
+            return out.resolve()
+    except BundleError:
+        pass  # none there yet, or not ours to read: fitting says what is wrong with the place, if anything
+    recommender = fit(config, data.catalog, data.interactions, holdout="last", progress=say)
+    say("saving the bundle")
+    return recommender.save(out)
+
+
+def _show(console: Console, shown: Mapping[str, Any], out: Path) -> None:
+    for user in shown["users"]:
+        console.print(f"[bold]User {user['user_id']}[/bold], lately {user['taste']}")
+        console.print("  last:  " + " · ".join(user["last_items"]), markup=False, soft_wrap=True)
+        _show_list(console, user["recommendations"])
+    wish = shown["wish"]
+    console.print(f"[bold]A wish, no history:[/bold] {wish['wish']}")
+    _show_list(console, wish["recommendations"])
+    _show_new_item(console, shown["new_item"])
+    _show_results(console, shown["results"], shown["fusion"])
+    console.print("[bold]The bundle[/bold] is saved in", shown["bundle"], soft_wrap=True)
+    console.print(
+        f"next: {_command()} recommend --bundle {out} --users 42 --wish 'a heist'", markup=False, soft_wrap=True
+    )
+
+
+def _show_list(console: Console, entries: list[dict[str, Any]]) -> None:
+    """Print a list with the rank each retriever and stage gave, and the scores they gave it for."""
+    columns = ["popularity", "ease", "dense", "hybrid", "cross_encoder"]
+    header = ("", "recommended", "genres", *(_HEADS[c] for c in columns))
+    rows: list[tuple[str, ...]] = [header]
+    for entry in entries:
+        cells = [_cell(entry["ranks"].get(c), entry["scores"].get(c)) for c in columns]
+        rows.append((str(entry["rank"]), entry["item"], entry["genres"] or "", *cells))
+    print_rows(console, rows, left=3)
+
+
+_HEADS = {
+    "popularity": "popularity",
+    "ease": "EASE",
+    "dense": "text",
+    "hybrid": "fused",
+    "cross_encoder": "cross-enc.",
+}
+
+
+def _cell(rank: int | None, score: float | None) -> str:
+    if score is None:
+        return "-"
+    shown = f"{score:.0f}" if abs(score) >= 100 else f"{score:.3f}"
+    return shown if rank is None else f"#{rank}  {shown}"
+
+
+def _show_new_item(console: Console, new: Mapping[str, Any]) -> None:
+    item = new["item"]
+    console.print(f"[bold]A new item, typed in now:[/bold] {item['title']} ({item['genres']})")
+    console.print("  nearest by text: " + " · ".join(new["nearest"]), markup=False, soft_wrap=True)
+    for name, rank in new["ranks"].items():
+        console.print(f"  rank {rank:>4} of {new['of']} for {name}", markup=False, soft_wrap=True)
+    console.print()
+
+
+def _show_results(console: Console, found: Mapping[str, Any], fusion: Mapping[str, Any]) -> None:
+    rows: list[tuple[str, ...]] = [("method", "NDCG@10 [95%]", "Recall@10 [95%]", "coverage@10", "users")]
+    for name, report in found["rows"].items():
+        metrics = (report["metrics"][m] for m in ("NDCG@10", "Recall@10"))
+        shown = (f"{m['mean']:.4f} [{m['low']:.4f}, {m['high']:.4f}]" for m in metrics)
+        rows.append((name, *shown, f"{report['totals']['coverage@10']:.3f}", str(report["protocol"]["n_users"])))
+    print_rows(console, rows, title="Measured on each user's last interaction, which no model has seen")
+    console.print(f"* {found['sample']}", soft_wrap=True, markup=False)
+    for test in found["tests"]:
+        console.print(
+            f"{test['a']} minus {test['b']}: {test['ndcg']:+.4f} [{test['low']:+.4f}, {test['high']:+.4f}], "
+            f"p = {test['p']:.3f} (paired)",
+            soft_wrap=True,
+            markup=False,
+        )
+    weights = "; ".join(f"{stage}: " + ", ".join(f"{n} {w:g}" for n, w in w.items()) for stage, w in fusion.items())
+    console.print(f"fusion weights, tuned on validation: {weights}", soft_wrap=True, markup=False)
+    console.print(f"protocol: {found['protocol']}\n", soft_wrap=True, markup=False)
+
+
+def _command() -> str:
+    """How the user can call llmrec here: by name if it is on the path, else through this Python."""
+    return "llmrec" if shutil.which("llmrec") else f"{sys.executable} -m llmrec"

@@ -1,0 +1,147 @@
+"""What a component is, how it is found by name, and what it is given when it is fitted.
+
+A component is a retriever, scorer, fusion or policy. Each is registered under the entry-point group
+``llmrec.components``, llmrec's own and everybody else's alike, so a new one needs no change here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict
+
+from llmrec.data import Catalog, Holdout, Interactions
+from llmrec.errors import ConfigError
+from llmrec.types import Candidates, Queries, Ranking, State
+
+__all__ = [
+    "Component",
+    "ComponentConfig",
+    "FitContext",
+    "HoldsItems",
+    "Proposes",
+    "Role",
+    "Saves",
+    "component_names",
+    "find_component",
+    "silent",
+]
+
+Role = Literal["retriever", "scorer", "fusion", "policy"]
+GROUP = "llmrec.components"
+
+
+class ComponentConfig(BaseModel):
+    """Base of every component's settings: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Saves(Protocol):
+    """Has a name within the pipeline, and can come back from its state."""
+
+    @property
+    def name(self) -> str:
+        """The component's name in this pipeline: its column, its folder in the bundle."""
+
+    @property
+    def component(self) -> str:
+        """The registered name that `find_component` knows."""
+
+    def state(self) -> State:
+        """Everything needed to come back, as JSON, arrays and files."""
+
+
+@runtime_checkable
+class HoldsItems(Protocol):
+    """Holds data per item, and can be given a catalog that has grown or has deleted items."""
+
+    def with_items(self, catalog: Catalog) -> Self:
+        """Return the same component over `catalog`, whose first rows are the rows it already knows."""
+
+
+class Proposes(Protocol):
+    """Anything that ranks the catalog for a batch of queries: a retriever, or a whole recommender."""
+
+    def recommend(self, queries: Queries, k: int) -> Ranking:
+        """Return the k best items per query."""
+
+
+def silent(message: str) -> None:
+    """Report progress to nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitContext:
+    """What a component may learn from.
+
+    Attributes:
+        name: the component's name in this pipeline.
+        catalog: all items.
+        train: the interactions to learn from.
+        validation: cases for tuning, or None; models in `first_stage` have never seen their targets.
+        candidates: for a fusion, the stage's columns on the validation queries, one row per case; or None.
+        first_stage: what the stages before rank, for components that learn from their mistakes; or None.
+        work: a folder for what training writes.
+        seed: for every random choice.
+        progress: told what is going on, in a few words.
+    """
+
+    name: str
+    catalog: Catalog
+    train: Interactions
+    validation: Holdout | None = None
+    candidates: Candidates | None = None
+    first_stage: Proposes | None = None
+    work: Path = field(default_factory=lambda: Path("runs"))
+    seed: int = 0
+    progress: Callable[[str], None] = silent
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A registered component.
+
+    Attributes:
+        role: what it is in the cascade.
+        config: its settings.
+        fit: learns it from a context.
+        load: brings it back: `load(name, state, catalog)`.
+    """
+
+    role: Role
+    config: type[ComponentConfig]
+    fit: Callable[[FitContext, Any], Any]
+    load: Callable[[str, State, Catalog], Any]
+
+
+@cache
+def component_names() -> tuple[str, ...]:
+    """All registered names, sorted."""
+    return tuple(sorted({point.name for point in entry_points(group=GROUP)}))
+
+
+@cache
+def find_component(name: str) -> Component:
+    """Find a component by its registered name.
+
+    Raises:
+        ConfigError: no component, or more than one, has this name.
+    """
+    found = {point.value: point for point in entry_points(group=GROUP, name=name)}
+    if not found:
+        near = difflib.get_close_matches(name, component_names(), n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(f"no component is called {name!r}; {hint}known: {', '.join(component_names())}")
+    if len(found) > 1:
+        raise ConfigError(f"{len(found)} installed packages register a component {name!r}: {', '.join(found)}")
+    loaded = next(iter(found.values())).load()
+    if not isinstance(loaded, Component):
+        raise ConfigError(f"the entry point {name!r} of {GROUP} must name an llmrec.component.Component")
+    return loaded

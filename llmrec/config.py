@@ -1,0 +1,193 @@
+"""The root configuration: which components stand in which stage. One TOML file, every key checked."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from llmrec.component import Component, ComponentConfig, Role, find_component
+from llmrec.errors import ConfigError
+
+__all__ = ["Config", "Settings", "StageConfig", "Table", "resolve"]
+
+Table = dict[str, Any]
+"""A component's part of the file: `type`, `depth` for retrievers, and the component's own keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One component's part of the file, checked.
+
+    Attributes:
+        name: its name in the pipeline.
+        component: what is registered under its type.
+        values: its own settings.
+        depth: for retrievers, how many candidates it proposes.
+    """
+
+    name: str
+    component: Component
+    values: ComponentConfig
+    depth: int
+
+
+class StageConfig(BaseModel):
+    """One stage.
+
+    Attributes:
+        name: the stage, and the column of its fused score.
+        keep: how many candidates go on; the next stage's scorers look at these only.
+        retrievers: by name; the type is the name unless `type` says otherwise.
+        scorers: by name, likewise.
+        fusion: the fusion; its type is `rrf` unless `type` says otherwise.
+        tuning_users: at most this many validation cases are used to tune the fusion.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1)
+    keep: int = Field(default=200, gt=0)
+    retrievers: dict[str, Table] = Field(default_factory=dict)
+    scorers: dict[str, Table] = Field(default_factory=dict)
+    fusion: Table = Field(default_factory=lambda: {"type": "rrf"})
+    tuning_users: int = Field(default=5_000, gt=0)
+
+
+def _default_stages() -> tuple[StageConfig, ...]:
+    return (
+        StageConfig(name="hybrid", keep=20, retrievers={"popularity": {}, "ease": {}, "dense": {}}),
+        StageConfig(name="rerank", keep=20, scorers={"cross_encoder": {}}, tuning_users=200),
+    )
+
+
+def _default_policies() -> dict[str, Table]:
+    return {"seen": {}}
+
+
+class Config(BaseModel):
+    """The whole pipeline.
+
+    Attributes:
+        seed: for every random choice.
+        stages: the cascade, in order; the default is popularity + EASE + dense, then a cross-encoder.
+        policies: by name.
+        fallback: the retriever that fills short lists; it must be able to rank the whole catalog.
+        min_interactions: users with fewer stay whole in training when the last ones are held out.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = 0
+    stages: tuple[StageConfig, ...] = Field(default_factory=_default_stages, min_length=1)
+    policies: dict[str, Table] = Field(default_factory=_default_policies)
+    fallback: str = "popularity"
+    min_interactions: int = Field(default=3, ge=3)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names: list[str] = []
+        for stage in self.stages:
+            tables = {**stage.retrievers, **stage.scorers}
+            names += [stage.name, f"{stage.name}_fusion", *stage.retrievers, *stage.scorers]
+            for name, table in tables.items():
+                resolve(name, table, "retriever" if name in stage.retrievers else "scorer", stage.name)
+            resolve(f"{stage.name}_fusion", {"type": "rrf", **stage.fusion}, "fusion", stage.name)
+        for name, table in self.policies.items():
+            resolve(name, table, "policy", "policies")
+        names += self.policies
+        _check_names(names)
+        if not self.stages[0].retrievers:
+            raise ConfigError(f"stage {self.stages[0].name!r} comes first and needs at least one retriever")
+        if self.fallback not in self.stages[0].retrievers:
+            raise ConfigError(f"fallback {self.fallback!r} must name a retriever of the first stage")
+        return self
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, source: str = "configuration") -> Self:
+        """Check values as they come from TOML or JSON.
+
+        Raises:
+            ConfigError: a key is unknown (the nearest known one is named) or a value is out of range.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(f"{source}: {_explain(error, cls)}") from None
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from None
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Self:
+        """Read a TOML file.
+
+        Raises:
+            ConfigError: the file cannot be read, or a value in it is wrong.
+        """
+        try:
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+        return cls.from_dict(values, source=str(path))
+
+
+def _check_names(names: list[str]) -> None:
+    """Raise ConfigError for a name that is used twice, or that cannot name a folder of a bundle."""
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ConfigError(f"the name {repeated[0]!r} is used twice; stages, components and policies need their own")
+    for name in names:
+        if not re.fullmatch(r"[\w-]+", name):
+            raise ConfigError(f"the name {name!r} may hold letters, digits, '_' and '-' only")
+
+
+def resolve(name: str, table: Table, role: Role, where: str) -> Settings:
+    """Check one component's table against the component's own settings.
+
+    Args:
+        name: its name in the pipeline, and its type unless the table says otherwise.
+        table: the part of the file.
+        role: what it must be.
+        where: for messages.
+
+    Raises:
+        ConfigError: the type is unknown, stands in the wrong place, or a key is wrong.
+    """
+    values = dict(table)
+    kind = values.pop("type", name)
+    if not isinstance(kind, str):
+        raise ConfigError(f"{where}.{name}: type must be the name of a component, got {kind!r}")
+    component = find_component(kind)
+    if component.role != role:
+        raise ConfigError(f"{where}: {name!r} is a {component.role} and cannot stand among the {role}s")
+    depth = values.pop("depth", 200) if role == "retriever" else 200
+    if not isinstance(depth, int) or depth < 1:
+        raise ConfigError(f"{where}.{name}: depth must be a whole number of at least 1, got {depth!r}")
+    try:
+        settings = component.config.model_validate(values)
+    except ValidationError as error:
+        extra = ("type", "depth") if role == "retriever" else ("type",)
+        raise ConfigError(f"{where}.{name}: {_explain(error, component.config, extra)}") from None
+    return Settings(name, component, settings, depth)
+
+
+def _explain(error: ValidationError, model: type[BaseModel], extra: tuple[str, ...] = ()) -> str:
+    """Say what is wrong with each value, and name the nearest known key for an unknown one."""
+    messages = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] != "extra_forbidden":
+            messages.append(f"{where}: {problem['msg']}, got {problem['input']!r}")
+            continue
+        owner = StageConfig if len(problem["loc"]) > 1 and problem["loc"][0] == "stages" else model
+        known = [*owner.model_fields, *extra]
+        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        messages.append(f"unknown key {where!r}; {hint}known: {', '.join(known)}")
+    return "; ".join(messages)

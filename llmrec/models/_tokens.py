@@ -1,0 +1,255 @@
+"""Texts as token ids in flat arrays: tokenized once, cut, framed with special tokens and padded in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llmrec.errors import ModelError
+from llmrec.types import Int32Array, Int64Array, select_rows
+
+if TYPE_CHECKING:
+    import tokenizers
+
+__all__ = ["Framed", "Tokenizer", "Tokens", "length_batches", "pair_limits"]
+
+# Encodings hold far more than the ids, so they live for one chunk only.
+_CHUNK = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Token ids of n texts, without special tokens.
+
+    Attributes:
+        offsets: Int64[n + 1], CSR over the texts.
+        ids: Int32[nnz], token ids.
+    """
+
+    offsets: Int64Array
+    ids: Int32Array
+
+    @property
+    def lengths(self) -> Int64Array:
+        """Int64[n]: tokens per text."""
+        return np.diff(self.offsets)
+
+    def take(self, rows: Int64Array) -> Tokens:
+        """Return the given texts, in the given order."""
+        offsets, picked = select_rows(self.offsets, rows)
+        return Tokens(offsets, self.ids[picked])
+
+    def cut(self, limits: Int64Array) -> Tokens:
+        """Keep at most Int64[n] `limits` tokens from the start of each text."""
+        lengths = np.minimum(self.lengths, limits)
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        positions = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - self.offsets[:-1], lengths)
+        return Tokens(offsets, self.ids[positions])
+
+
+@dataclass(frozen=True, slots=True)
+class Framed:
+    """Token ids as the model reads them, special tokens included.
+
+    Attributes:
+        offsets: Int64[n + 1], CSR over the sequences.
+        ids: Int32[nnz], token ids.
+        types: Int32[nnz], segment ids: which of a pair's two texts a token belongs to.
+    """
+
+    offsets: Int64Array
+    ids: Int32Array
+    types: Int32Array
+
+    @property
+    def lengths(self) -> Int64Array:
+        """Int64[n]: tokens per sequence."""
+        return np.diff(self.offsets)
+
+    def padded(self, rows: Int64Array, pad_id: int) -> tuple[Int64Array, Int64Array, Int64Array]:
+        """Return ids, attention mask and segment ids of some sequences, each Int64[len(rows), longest]."""
+        offsets, picked = select_rows(self.offsets, rows)
+        lengths = np.diff(offsets)
+        mask = np.arange(max(1, int(lengths.max(initial=0)))) < lengths[:, None]
+        ids = np.full(mask.shape, pad_id, dtype=np.int64)
+        ids[mask] = self.ids[picked]
+        types = np.zeros(mask.shape, dtype=np.int64)
+        types[mask] = self.types[picked]
+        return ids, mask.astype(np.int64), types
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """The special tokens around k texts: k + 1 runs of (id, segment) and the segment of each text."""
+
+    runs: tuple[tuple[list[int], list[int]], ...]
+    segments: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(len(ids) for ids, _ in self.runs)
+
+    def around(self, parts: Sequence[Tokens]) -> Framed:
+        """Join k parts of n texts each into n framed sequences."""
+        lengths = np.sum([part.lengths for part in parts], axis=0, dtype=np.int64) + self.size
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        ids, types = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.int32)
+        cursor = offsets[:-1].copy()
+        for place, (run_ids, run_types) in enumerate(self.runs):
+            where = cursor[:, None] + np.arange(len(run_ids))
+            ids[where], types[where] = run_ids, run_types
+            cursor += len(run_ids)
+            if place < len(parts):
+                part = parts[place]
+                spots = np.repeat(cursor - part.offsets[:-1], part.lengths) + np.arange(len(part.ids))
+                ids[spots], types[spots] = part.ids, self.segments[place]
+                cursor += part.lengths
+        return Framed(offsets, ids, types)
+
+
+class Tokenizer:
+    """A model's tokenizer, for data: special tokens inside a text are split into plain ones.
+
+    The fast tokenizer is used directly, never with its own truncation or padding, and so it is not changed by
+    use: any number of threads may share one.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer, *, lowercase: bool = False) -> None:
+        backend.no_padding()
+        backend.no_truncation()
+        # "[SEP]" in a title is six characters of data, not an instruction to the model.
+        backend.encode_special_tokens = True
+        self._backend = backend
+        self._lowercase = lowercase
+        self._single = self._frame(1)
+
+    @classmethod
+    def load(cls, folder: Path, *, lowercase: bool = False) -> Tokenizer:
+        """Read a folder's tokenizer.json, or whatever else transformers can turn into a fast tokenizer."""
+        return cls(_backend(folder), lowercase=lowercase)
+
+    def tokens(self, texts: Sequence[str]) -> Tokens:
+        """Tokenize n texts, without special tokens."""
+        if isinstance(texts, str):
+            raise TypeError("texts must be a sequence of strings, not one string")
+        flats, lengths = [], np.zeros(len(texts), np.int64)
+        for start in range(0, len(texts), _CHUNK):
+            chunk = list(texts[start : start + _CHUNK])
+            if self._lowercase:
+                chunk = [text.lower() for text in chunk]
+            rows = [found.ids for found in self._backend.encode_batch_fast(chunk, add_special_tokens=False)]
+            lengths[start : start + len(rows)] = [len(row) for row in rows]
+            flats.append(np.fromiter(chain.from_iterable(rows), dtype=np.int32))
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        return Tokens(offsets, np.concatenate(flats) if flats else np.zeros(0, np.int32))
+
+    def count(self, texts: Sequence[str]) -> Int32Array:
+        """Int32[n]: tokens per text, without special tokens."""
+        return self.tokens(texts).lengths.astype(np.int32)
+
+    @property
+    def single_overhead(self) -> int:
+        """Special tokens the model adds around one text."""
+        return self._single.size
+
+    @property
+    def pair_overhead(self) -> int:
+        """Special tokens the model adds around a pair of texts."""
+        return self._frame(2).size
+
+    def singles(self, texts: Tokens, max_tokens: int) -> Framed:
+        """Frame single texts, cut to `max_tokens` with their special tokens."""
+        room = np.full(len(texts.lengths), max_tokens - self._single.size)
+        return self._single.around([texts.cut(room)])
+
+    def pairs(self, left: Tokens, right: Tokens, max_tokens: int) -> Framed:
+        """Frame pairs of texts; the longer text of a pair that is too long is cut first."""
+        frame = self._frame(2)
+        left_room, right_room = pair_limits(left.lengths, right.lengths, max_tokens - frame.size)
+        return frame.around([left.cut(left_room), right.cut(right_room)])
+
+    def _frame(self, texts: int) -> _Frame:
+        """Learn the frame from the tokenizer's own answer, so that every model's is right."""
+        probe = self._backend.encode("a", "a" if texts == 2 else None, add_special_tokens=True)
+        runs: list[tuple[list[int], list[int]]] = [([], []) for _ in range(texts + 1)]
+        segments = [0] * texts
+        place = 0
+        for token, kind, source in zip(probe.ids, probe.type_ids, probe.sequence_ids, strict=True):
+            if source is None:
+                runs[place][0].append(token)
+                runs[place][1].append(kind)
+            else:
+                place, segments[source] = source + 1, kind
+        return _Frame(tuple(runs), tuple(segments))
+
+
+def pair_limits(left: Int64Array, right: Int64Array, room: int) -> tuple[Int64Array, Int64Array]:
+    """How many tokens each text of a pair keeps when `room` tokens are left for both.
+
+    The rule of transformers' `longest_first`: cut the longer text first, and share evenly (the right text
+    gets the odd token) once both are longer than half the room.
+
+    Args:
+        left: Int64[n], tokens of the left texts.
+        right: Int64[n], tokens of the right texts.
+        room: tokens for both together.
+
+    Returns:
+        Two Int64[n].
+    """
+    short, half = np.minimum(left, right), room // 2
+    shared = short > half
+    longer = np.where(shared, room - half, room - short)
+    keep_short = np.where(shared, half, short)
+    fits = left + right <= room
+    swap = left > right
+    keep_left = np.where(fits, left, np.where(swap, longer, keep_short))
+    keep_right = np.where(fits, right, np.where(swap, keep_short, longer))
+    return keep_left, keep_right
+
+
+def length_batches(lengths: Int64Array, budget: int) -> Iterator[Int64Array]:
+    """Group rows of similar length, longest first, so that rows x longest stays within `budget` tokens.
+
+    Longest first, because then a batch that does not fit in memory fails at once. A single row longer than
+    the budget is a batch of its own.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        longest = max(1, int(lengths[order[start]]))
+        stop = start + max(1, budget // longest)
+        yield order[start:stop]
+        start = stop
+
+
+def _backend(folder: Path) -> tokenizers.Tokenizer:
+    """The fast tokenizer of a folder; from its own file where there is one, which needs no transformers."""
+    import tokenizers
+
+    path = folder / "tokenizer.json"
+    try:
+        if path.exists():
+            return tokenizers.Tokenizer.from_file(str(path))
+        return _converted(folder)
+    except Exception as error:  # the libraries raise bare Exception for any damaged file
+        raise ModelError(
+            f"the tokenizer in {folder} cannot be read ({error}); it needs a tokenizer.json, "
+            "or the vocabulary files of a tokenizer that transformers can convert to a fast one"
+        ) from error
+
+
+def _converted(folder: Path) -> tokenizers.Tokenizer:
+    from transformers import AutoTokenizer
+
+    from llmrec.models.quiet import quiet_transformers
+
+    with quiet_transformers():
+        found = AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True)
+    backend: tokenizers.Tokenizer = found.backend_tokenizer
+    return backend

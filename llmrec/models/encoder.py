@@ -1,0 +1,228 @@
+"""Texts to vectors with a pretrained transformer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmrec.assets import find_asset
+from llmrec.errors import ModelError
+from llmrec.models._folder import (
+    SentenceLayout,
+    check_max_tokens,
+    fingerprint_of,
+    model_files,
+    read_config,
+    read_layout,
+    short_name,
+)
+from llmrec.models._network import Network, load_network
+from llmrec.models._tokens import Tokenizer
+from llmrec.models.device import Placement, best_placement
+from llmrec.types import Float32Array, Int32Array
+
+if TYPE_CHECKING:
+    import torch
+
+    from llmrec.models.cache import EmbeddingCache
+
+__all__ = ["TextEncoder"]
+
+# Texts per round: bounds memory, and what an interrupted run loses, as each round is cached when it is done.
+_ROUND = 16384
+
+
+class TextEncoder:
+    """A transformer with pooling: texts in, vectors of length one out.
+
+    Weights are read on the first text that is not in the cache. One encoder may be shared by threads.
+
+    Attributes:
+        name: the model's name.
+        dim: length of a vector.
+        max_tokens: tokens of a text that are read, special tokens included; the rest is cut off.
+        placement: where the model runs.
+        encoded: how many texts went through the model so far (not the cache).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str,
+        max_tokens: int,
+        placement: Placement,
+        cache: EmbeddingCache | None = None,
+    ) -> None:
+        self._folder = folder
+        self._layout: SentenceLayout = read_layout(folder)
+        config = read_config(self._layout.transformer)
+        self._files = model_files(folder, self._layout.transformer) | dict(self._layout.extra)
+        self._tokenizer = Tokenizer.load(self._layout.transformer, lowercase=self._layout.lowercase)
+        self._prompt_tokens = max(self._tokenizer.count(list(self._layout.prompts.values())), default=0)
+        overhead = self._tokenizer.single_overhead + int(self._prompt_tokens)
+        check_max_tokens(max_tokens, overhead, self._layout.transformer, config)
+        self._cache = cache
+        self._network: Network | None = None
+        self._fingerprint: str | None = None
+        self._lock = threading.Lock()
+        self.name = name
+        self.dim = int(config["hidden_size"] if "hidden_size" in config else config["dim"])
+        self.max_tokens = max_tokens
+        self.placement = placement
+        self.encoded = 0
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str,
+        *,
+        max_tokens: int = 128,
+        placement: Placement | None = None,
+        cache: EmbeddingCache | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> TextEncoder:
+        """Open an encoder by asset name, hub id or folder.
+
+        A sentence-transformers folder (Transformer + Pooling of mean, cls or max + Normalize) is run as it
+        says; a plain transformer's folder with mean pooling. Vectors always have length one.
+
+        Args:
+            name_or_path: "minilm", a hub id, or a folder.
+            max_tokens: tokens of a text that are read.
+            placement: where to run; the best of this machine if None.
+            cache: where vectors are kept between runs, if anywhere.
+            progress: told about downloads.
+
+        Raises:
+            AssetError: the model cannot be found.
+            ModelError: the folder holds something that cannot be run.
+            ConfigError: `max_tokens` is more than the model reads.
+        """
+        folder = find_asset(name_or_path, progress=progress)
+        name = short_name(name_or_path, folder)
+        return cls(folder, name=name, max_tokens=max_tokens, placement=placement or best_placement(), cache=cache)
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 of all that a vector depends on: weights, tokenizer, pooling, prompts, `max_tokens`, dtype."""
+        if self._fingerprint is None:
+            settings = {
+                "pooling": self._layout.pooling,
+                "lowercase": self._layout.lowercase,
+                "prompts": dict(self._layout.prompts),
+                "default_prompt": self._layout.default_prompt,
+                "max_tokens": self.max_tokens,
+                "dtype": self.placement.dtype,
+            }
+            files = model_files(self._folder, self._layout.transformer).values()
+            self._fingerprint = fingerprint_of(settings, files)
+        return self._fingerprint
+
+    @property
+    def text_budget(self) -> int:
+        """Tokens of text that fit beside special tokens and the longest prompt: what to render for."""
+        return self.max_tokens - self._tokenizer.single_overhead - int(self._prompt_tokens)
+
+    def files(self) -> Mapping[str, Path]:
+        """The files to copy so that `load` and plain SentenceTransformer open the copy; by relative name."""
+        return dict(self._files)
+
+    def count_tokens(self, texts: Sequence[str]) -> Int32Array:
+        """Int32[n]: tokens of each text, without special tokens or prompt."""
+        return self._tokenizer.count(texts)
+
+    def truncated_count(self, texts: Sequence[str]) -> int:
+        """How many of the texts are longer than `text_budget`, so that their end may not be read."""
+        return int((self.count_tokens(texts) > self.text_budget).sum())
+
+    def encode(self, texts: Sequence[str]) -> Float32Array:
+        """Encode texts of no special kind.
+
+        Args:
+            texts: n texts; equal ones are encoded once.
+
+        Returns:
+            Float32[n, dim], each row of length one.
+
+        Raises:
+            ModelError: the model gave a vector that is zero or not finite.
+        """
+        return self._encode(texts, self._layout.default_prompt)
+
+    def encode_items(self, texts: Sequence[str]) -> Float32Array:
+        """Encode item texts, with the model's prompt for documents if it has one; as `encode`."""
+        return self._encode(texts, self._layout.prompt("document", "passage", "corpus"))
+
+    def encode_users(self, texts: Sequence[str]) -> Float32Array:
+        """Encode user texts, with the model's prompt for queries if it has one; as `encode`."""
+        return self._encode(texts, self._layout.prompt("query"))
+
+    def _encode(self, texts: Sequence[str], prompt: str) -> Float32Array:
+        if isinstance(texts, str):
+            raise TypeError("texts must be a sequence of strings, not one string")
+        places: dict[str, int] = {}
+        rows = [places.setdefault(text, len(places)) for text in texts]
+        unique = [prompt + text for text in places] if prompt else list(places)
+        vectors = np.empty((len(unique), self.dim), np.float32)
+        for start in range(0, len(unique), _ROUND):
+            part = unique[start : start + _ROUND]
+            vectors[start : start + len(part)] = self._encode_round(part)
+        return vectors[rows] if len(rows) != len(unique) else vectors
+
+    def _encode_round(self, texts: list[str]) -> Float32Array:
+        """Encode distinct texts, taking from the cache what it has."""
+        if self._cache is None:
+            return self._compute(texts)
+        vectors, found = self._cache.get(self.fingerprint, texts)
+        if vectors.shape[1] != self.dim:
+            found[:] = False
+        if found.all():
+            return vectors
+        missing = [texts[row] for row in np.flatnonzero(~found)]
+        computed = self._compute(missing)
+        self._cache.put(self.fingerprint, missing, computed)
+        result = np.empty((len(texts), self.dim), np.float32)
+        result[~found] = computed
+        if found.any():
+            result[found] = vectors[found]
+        return result
+
+    def _compute(self, texts: list[str]) -> Float32Array:
+        framed = self._tokenizer.singles(self._tokenizer.tokens(texts), self.max_tokens)
+        vectors = self._loaded().run(framed, partial(_pool, self._layout.pooling))
+        bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1) | ~vectors.any(axis=1))
+        if len(bad):
+            raise ModelError(
+                f"{self.name} in {self.placement.dtype} gave no usable vector for {len(bad)} of {len(texts)} texts "
+                f"(such as {texts[bad[0]][:60]!r}); try dtype float32 (LLMREC_DTYPE=float32)"
+            )
+        with self._lock:
+            self.encoded += len(texts)
+        return vectors
+
+    def _loaded(self) -> Network:
+        with self._lock:
+            if self._network is None:
+                self._network = load_network(self._layout.transformer, "AutoModel", self.placement)
+            return self._network
+
+
+def _pool(kind: str, output: Any, mask: torch.Tensor) -> torch.Tensor:
+    """Turn token vectors [b, length, dim] into float32 text vectors [b, dim] of length one."""
+    import torch
+
+    hidden = output.last_hidden_state.float()
+    weights = mask.unsqueeze(-1).to(hidden.dtype)
+    if kind == "cls":
+        pooled = hidden[:, 0]
+    elif kind == "max":
+        pooled = hidden.masked_fill(weights == 0, float("-inf")).amax(dim=1)
+    else:
+        pooled = (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
+    return torch.nn.functional.normalize(pooled, dim=1)

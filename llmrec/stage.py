@@ -1,0 +1,124 @@
+"""A stage of the cascade, and the record of what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrec.fuse import Fusion
+from llmrec.retrieve.base import Retriever, Scorer, order_by_score
+from llmrec.retrieve.merge import merge_candidates
+from llmrec.types import BoolArray, Candidates, Queries, Ranking
+
+__all__ = ["Stage", "StageTrace", "Trace", "score_candidates"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step of the cascade: propose, score, fuse, keep.
+
+    Attributes:
+        name: also the name of the column that holds the fused score.
+        retrievers: each with its depth, the number of candidates it proposes.
+        scorers: score every candidate; the retrievers do so too.
+        fusion: turns the columns into one.
+        keep: how many candidates the next stage sees.
+    """
+
+    name: str
+    retrievers: tuple[tuple[Retriever, int], ...]
+    scorers: tuple[Scorer, ...]
+    fusion: Fusion
+    keep: int
+
+    def columns(self, queries: Queries, incoming: Candidates | None = None) -> Candidates:
+        """Propose candidates beside the incoming ones, and score them all, one column per scorer."""
+        return score_candidates(self.retrievers, self.scorers, queries, incoming)
+
+    def rank(self, queries: Queries, candidates: Candidates, tie_order: NDArray[np.uint64]) -> Candidates:
+        """Fuse the columns and put every row's candidates in order, best first."""
+        fused = self.fusion.fuse(queries, candidates)
+        candidates = candidates.with_column(self.name, fused)
+        return candidates.pick(order_by_score(fused, candidates.items, tie_order))
+
+
+def score_candidates(
+    retrievers: Sequence[tuple[Retriever, int]],
+    scorers: Sequence[Scorer],
+    queries: Queries,
+    incoming: Candidates | None = None,
+) -> Candidates:
+    """Propose candidates beside the incoming ones, and score them all, one column per retriever and scorer."""
+    lists = {r.name: r.retrieve(queries, depth).items for r, depth in retrievers}
+    candidates = merge_candidates(lists, len(queries), incoming)
+    for scorer in (*(r for r, _ in retrievers), *scorers):
+        candidates = candidates.with_column(scorer.name, scorer.score(queries, candidates.items))
+    return candidates
+
+
+@dataclass(frozen=True, slots=True)
+class StageTrace:
+    """What one stage did.
+
+    Attributes:
+        name: the stage.
+        candidates: all candidates it ranked, best first, with every column and source rank so far.
+        kept: how many of them went on at most.
+    """
+
+    name: str
+    candidates: Candidates
+    kept: int
+
+    @property
+    def survivors(self) -> Candidates:
+        """The candidates that went on."""
+        everything = self.candidates
+        return Candidates(
+            everything.items[:, : self.kept],
+            {name: column[:, : self.kept] for name, column in everything.columns.items()},
+            {name: ranks[:, : self.kept] for name, ranks in everything.source_ranks.items()},
+        )
+
+    @property
+    def ranking(self) -> Ranking:
+        """All candidates with their fused scores, best first."""
+        return Ranking(self.candidates.items, np.nan_to_num(self.candidates.columns[self.name], nan=0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """How a list came about.
+
+    Attributes:
+        queries: the queries as the policies prepared them, with what was excluded.
+        stages: what each stage did, in order.
+        ranking: the final lists.
+        from_fallback: Bool[n, k], True where the fallback filled a place the stages left empty.
+    """
+
+    queries: Queries
+    stages: tuple[StageTrace, ...]
+    ranking: Ranking
+    from_fallback: BoolArray
+
+    def scores(self, row: int, item: int) -> dict[str, float]:
+        """Return every score column of one item in one query's trace, NaN columns left out."""
+        found: dict[str, float] = {}
+        for stage in self.stages:
+            for place in np.flatnonzero(stage.candidates.items[row] == item):
+                columns = {name: float(c[row, place]) for name, c in stage.candidates.columns.items()}
+                found |= {name: score for name, score in columns.items() if not np.isnan(score)}
+        return found
+
+    def ranks(self, row: int, item: int) -> dict[str, int]:
+        """Return the item's 1-based rank in each retriever's list and after each stage; absent: not in it."""
+        found: dict[str, int] = {}
+        for stage in self.stages:
+            for place in np.flatnonzero(stage.candidates.items[row] == item):
+                found |= {n: int(r[row, place]) for n, r in stage.candidates.source_ranks.items() if r[row, place]}
+                found[stage.name] = int(place) + 1
+        return found

@@ -1,0 +1,74 @@
+"""Training cases from histories: what came before, and what came next; and hard negatives for them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from llmrec.component import Proposes
+from llmrec.data import Holdout, Interactions
+from llmrec.types import Int32Array, Queries, select_rows
+
+__all__ = ["hard_negatives", "next_item_cases"]
+
+
+def next_item_cases(train: Interactions, n: int, *, seed: int, latest: int = 5) -> Holdout:
+    """Draw (history, next item) cases from training histories.
+
+    A case's history is everything before its target, never anything after it.
+
+    Args:
+        train: interactions that may be learned from.
+        n: how many cases to draw at most; no case is drawn twice.
+        seed: for the draw.
+        latest: only a user's last so many interactions become targets: tastes are learned as they are now.
+
+    Returns:
+        The cases, as holdout cases whose targets lie within `train`.
+    """
+    lengths = np.diff(train.offsets)
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    places = np.arange(len(owners)) - train.offsets[owners]
+    possible = np.flatnonzero((places >= 1) & (places >= lengths[owners] - latest))
+    chosen = np.sort(np.random.default_rng(seed).permutation(possible)[:n])
+    users = owners[chosen].astype(np.int64)
+    starts, sizes = train.offsets[users], places[chosen]
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+    picked = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - starts, sizes)
+    queries = Queries(
+        offsets=offsets,
+        items=train.items[picked],
+        times=None if train.times is None else train.times[picked],
+        weights=None if train.weights is None else train.weights[picked],
+        at=None if train.times is None else train.times[chosen],
+    )
+    return Holdout(user_rows=users, queries=queries, targets=train.items[chosen])
+
+
+def hard_negatives(
+    cases: Holdout, train: Interactions, first_stage: Proposes, *, depth: int, count: int, seed: int
+) -> Int32Array:
+    """Draw negatives from what the first stage ranks high and the user never took.
+
+    Anything in the user's training history, before or after the target, is a false negative and left out.
+
+    Args:
+        cases: training cases.
+        train: the interactions the cases come from.
+        first_stage: ranks the catalog.
+        depth: negatives are drawn from its best so many.
+        count: negatives per case.
+        seed: for the draw.
+
+    Returns:
+        Int32[n, count], catalog rows; -1 where the list had too few.
+    """
+    proposed = first_stage.recommend(cases.queries, depth).items
+    offsets, picked = select_rows(train.offsets, cases.user_rows)
+    owners = np.repeat(np.arange(len(cases.targets), dtype=np.int64), np.diff(offsets))
+    taken = (owners << 32) + train.items[picked]
+    keys = (np.arange(len(proposed), dtype=np.int64)[:, None] << 32) + proposed
+    usable = (proposed >= 0) & ~np.isin(keys, taken)
+    draw = np.where(usable, np.random.default_rng(seed).random(proposed.shape), 2.0)
+    order = np.argsort(draw, axis=1, kind="stable")[:, :count]
+    chosen = np.where(np.take_along_axis(usable, order, axis=1), np.take_along_axis(proposed, order, axis=1), -1)
+    return np.pad(chosen, ((0, 0), (0, count - chosen.shape[1])), constant_values=-1).astype(np.int32)

@@ -1,0 +1,188 @@
+"""Fine-tuning a cross-encoder on hard negatives of the first stage, with sentence-transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from llmrec.assets import find_asset
+from llmrec.component import Component, ComponentConfig, FitContext, silent
+from llmrec.errors import ConfigError, DataError, MissingExtraError
+from llmrec.models import PairScorer, TextEncoder, best_placement, quiet_transformers
+from llmrec.rerank import CrossEncoder, load_cross_encoder, render_pairs, user_budget
+from llmrec.text import load_template
+from llmrec.train.examples import hard_negatives, next_item_cases
+
+__all__ = ["COMPONENT", "CrossEncoderConfig", "PairExamples", "train_pair_scorer"]
+
+
+class CrossEncoderConfig(ComponentConfig):
+    """Settings of a cross-encoder and its fine-tuning.
+
+    Attributes:
+        base: the model to start from: a named model, a folder, or a hub id.
+        template: a pair template.
+        max_tokens: limit on a pair's length, special tokens included.
+        item_tokens: tokens kept for the item.
+        cases: training cases drawn from the training histories.
+        negatives: hard negatives per case.
+        negative_depth: negatives are drawn from the first stage's best so many.
+        epochs: passes over the training pairs.
+        batch_size: pairs per step.
+        learning_rate: the highest learning rate; it warms up over a tenth of the steps, then falls linearly.
+    """
+
+    base: str = "minilm"
+    template: str = "pair/history"
+    max_tokens: int = Field(default=64, ge=16)
+    item_tokens: int = Field(default=20, ge=4)
+    cases: int = Field(default=600, gt=0)
+    negatives: int = Field(default=3, gt=0)
+    negative_depth: int = Field(default=30, gt=0)
+    epochs: int = Field(default=1, gt=0)
+    batch_size: int = Field(default=32, gt=0)
+    learning_rate: float = Field(default=1e-4, gt=0)
+
+
+@dataclass(frozen=True, slots=True)
+class PairExamples:
+    """Labelled pairs of texts.
+
+    Attributes:
+        pairs: (user text, item text).
+        labels: 1.0 for what the user took next, 0.0 for hard negatives.
+    """
+
+    pairs: Sequence[tuple[str, str]]
+    labels: Sequence[float]
+
+
+def train_pair_scorer(
+    config: CrossEncoderConfig,
+    examples: PairExamples,
+    out: Path,
+    *,
+    seed: int = 0,
+    progress: Callable[[str], None] = silent,
+) -> PairScorer:
+    """Fine-tune a cross-encoder with binary cross-entropy.
+
+    Args:
+        config: its settings.
+        examples: what to learn.
+        out: folder for the model; it loads with plain `sentence_transformers.CrossEncoder(out)` too.
+        seed: for initialisation and shuffling.
+        progress: told the step and loss.
+
+    Returns:
+        The fine-tuned model.
+
+    Raises:
+        MissingExtraError: sentence-transformers is not installed.
+    """
+    try:
+        from datasets import Dataset
+        from sentence_transformers.cross_encoder import CrossEncoder as Trainable
+        from sentence_transformers.cross_encoder import CrossEncoderTrainer
+        from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
+    except ImportError as error:
+        raise MissingExtraError("sentence-transformers", "train") from error
+    import torch
+    from transformers import PrinterCallback
+
+    torch.manual_seed(seed)
+    with quiet_transformers():
+        model = Trainable(
+            str(find_asset(config.base)),
+            num_labels=1,
+            max_length=config.max_tokens,
+            device=best_placement().device,
+            local_files_only=True,
+        )
+    users, items = zip(*examples.pairs, strict=True)
+    dataset = Dataset.from_dict({"user": list(users), "item": list(items), "label": list(examples.labels)})
+    balance = (len(examples.labels) - sum(examples.labels)) / max(1.0, sum(examples.labels))
+    with quiet_transformers():
+        trainer = CrossEncoderTrainer(
+            model=model,
+            args=_arguments(config, out, seed),
+            train_dataset=dataset,
+            loss=BinaryCrossEntropyLoss(model, pos_weight=torch.tensor(balance, device=model.device)),
+            callbacks=[_reporter(progress)],
+        )
+        trainer.remove_callback(PrinterCallback)  # it prints to stdout, where results go
+        trainer.train()
+        model.save_pretrained(str(out), create_model_card=False)
+    return PairScorer.load(str(out), max_tokens=config.max_tokens)
+
+
+def _arguments(config: CrossEncoderConfig, out: Path, seed: int) -> Any:
+    from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
+
+    placement = best_placement()
+    return CrossEncoderTrainingArguments(
+        output_dir=str(out / "checkpoints"),
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        warmup_steps=0.1,  # below 1: a share of the steps
+        bf16=placement.dtype == "bfloat16",
+        fp16=placement.dtype == "float16",
+        use_cpu=placement.device == "cpu",
+        dataloader_pin_memory=placement.device != "cpu",
+        seed=seed,
+        save_strategy="no",
+        logging_steps=10,
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def _reporter(progress: Callable[[str], None]) -> Any:
+    from transformers import TrainerCallback
+
+    class Reporter(TrainerCallback):  # type: ignore[misc]
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if logs and "loss" in logs:
+                progress(f"cross-encoder: step {state.global_step}/{state.max_steps}, loss {float(logs['loss']):.3f}")
+
+    return Reporter()
+
+
+def _fit(context: FitContext, config: CrossEncoderConfig) -> CrossEncoder:
+    if context.first_stage is None:
+        raise ConfigError(f"scorer {context.name!r} learns from a stage before it; put it in a second stage")
+    template = load_template(config.template)
+    counter = TextEncoder.load(config.base, max_tokens=config.max_tokens)
+    cases = next_item_cases(context.train, config.cases, seed=context.seed)
+    if len(cases.targets) == 0:
+        raise DataError("no user has two interactions to train a cross-encoder on; remove it from the stages")
+    context.progress(f"mining hard negatives for {len(cases.targets)} cases")
+    negatives = hard_negatives(
+        cases,
+        context.train,
+        context.first_stage,
+        depth=config.negative_depth,
+        count=config.negatives,
+        seed=context.seed,
+    )
+    rows, places = np.nonzero(negatives >= 0)
+    owners = np.concatenate([np.arange(len(cases.targets)), rows])
+    items = np.concatenate([cases.targets, negatives[rows, places]])
+    labels = np.concatenate([np.ones(len(cases.targets)), np.zeros(len(rows))])
+    order = np.random.default_rng(context.seed).permutation(len(labels))
+    budget = user_budget(config.max_tokens, config.item_tokens)
+    pairs = render_pairs(template, context.catalog, cases.queries, owners[order], items[order], counter, budget)
+    examples = PairExamples(pairs, labels[order].tolist())
+    model = train_pair_scorer(
+        config, examples, context.work / context.name, seed=context.seed, progress=context.progress
+    )
+    return CrossEncoder(context.name, model, template, config.item_tokens, context.catalog)
+
+
+COMPONENT = Component("scorer", CrossEncoderConfig, _fit, load_cross_encoder)

@@ -1,0 +1,88 @@
+"""What every test shares: caches of its own, and tiny data and models made once a run."""
+
+import numpy as np
+import pytest
+
+from llmrec.build import fit
+from llmrec.config import Config
+from llmrec.testing.data import tiny_catalog, tiny_interactions
+from llmrec.types import Queries
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """Keep the tests out of the user's caches and off the network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMREC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def catalog():
+    return tiny_catalog()
+
+
+@pytest.fixture(scope="session")
+def interactions(catalog):
+    return tiny_interactions(0, catalog)
+
+
+@pytest.fixture(scope="session")
+def queries():
+    """Histories of several lengths, an empty one, and one with a wish."""
+    return Queries.from_lists([[], [0, 1, 2], [3], [9, 5, 4, 8, 7], [6, 2]], [None, None, None, None, "red night"])
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory):
+    """The folder of a tiny random text encoder."""
+    from llmrec.testing.models import tiny_bert
+
+    return tiny_bert(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture(scope="session")
+def pair_model(tmp_path_factory):
+    """The folder of a tiny random cross-encoder."""
+    from llmrec.testing.models import tiny_cross_encoder
+
+    return tiny_cross_encoder(tmp_path_factory.mktemp("pair"))
+
+
+@pytest.fixture(scope="session")
+def hybrid_config(bert):
+    """Popularity, EASE and dense retrieval in one stage."""
+    dense = {"encoder": str(bert), "item_template": "item/title"}
+    retrievers = {"popularity": {}, "ease": {"l2": 5.0}, "dense": dense}
+    return Config.from_dict({"stages": [{"name": "hybrid", "retrievers": retrievers}]})
+
+
+@pytest.fixture(scope="session")
+def hybrid(hybrid_config, catalog, interactions):
+    """A recommender with one hybrid stage."""
+    return fit(hybrid_config, catalog, interactions)
+
+
+@pytest.fixture(scope="session")
+def cascade(hybrid, pair_model):
+    """Two stages: the hybrid one, which keeps few, and a random cross-encoder."""
+    from dataclasses import replace
+
+    from llmrec.fuse import ReciprocalRankFusion, RrfConfig
+    from llmrec.models import PairScorer
+    from llmrec.rerank import CrossEncoder
+    from llmrec.stage import Stage
+    from llmrec.text import load_template
+
+    scorer = CrossEncoder(
+        "cross_encoder", PairScorer.load(str(pair_model)), load_template("pair/history"), 20, hybrid.catalog
+    )
+    fusion = ReciprocalRankFusion("rerank_fusion", RrfConfig(), {"hybrid": 1.0, "cross_encoder": 1.0})
+    first = replace(hybrid.stages[0], keep=4)
+    return replace(hybrid, stages=(first, Stage("rerank", (), (scorer,), fusion, 4)))
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)

@@ -1,0 +1,121 @@
+"""One ready component of every registered kind; `pytest_generate_tests` runs the suites over them.
+
+A new component needs an entry in `MAKERS`; `test_completeness.py` fails until it has one.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from llmrec.fuse import ReciprocalRankFusion, RrfConfig
+from llmrec.models import PairScorer, TextEncoder
+from llmrec.policy import Seen
+from llmrec.rerank import CrossEncoder
+from llmrec.retrieve import Dense, DenseConfig, EaseConfig, fit_dense, fit_ease, fit_popularity
+from llmrec.testing.contracts import reload
+from llmrec.text import load_template
+from llmrec.types import Candidates
+
+
+def _dense(get, **settings):
+    config = DenseConfig(encoder=str(get("bert")), **settings)
+    return fit_dense(get("catalog"), config, TextEncoder.load(config.encoder), name="dense")
+
+
+def _pairs(get):
+    model, template = PairScorer.load(str(get("pair_model"))), load_template("pair/history")
+    return CrossEncoder("cross_encoder", model, template, 20, get("catalog"))
+
+
+MAKERS = {
+    "retriever": {
+        "popularity": lambda get: fit_popularity(get("interactions"), get("catalog")),
+        "ease": lambda get: fit_ease(get("interactions"), get("catalog"), EaseConfig(l2=5.0)),
+        "dense": _dense,
+        "dense/user text": lambda get: _dense(get, user_template="user/recent"),
+    },
+    "scorer": {"cross_encoder": _pairs},
+    "fusion": {
+        "rrf": lambda get: ReciprocalRankFusion("rrf", RrfConfig(), {"ease": 1.0, "dense": 0.5, "popularity": 0.0})
+    },
+    "policy": {"seen": lambda get: Seen()},
+}
+
+
+def pytest_generate_tests(metafunc):
+    for role, makers in MAKERS.items():
+        if role in metafunc.fixturenames:
+            metafunc.parametrize(role, makers, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def suites():
+    """Registered name to role, of everything the suites run over."""
+    return {name.split("/")[0]: role for role, makers in MAKERS.items() for name in makers}
+
+
+@pytest.fixture(scope="session")
+def made(request):
+    """Make a component once: `made(role, name)`."""
+    ready = {}
+
+    def make(role, name):
+        if name not in ready:
+            ready[name] = MAKERS[role][name](request.getfixturevalue)
+        return ready[name]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def retriever(request, made):
+    return made("retriever", request.param)
+
+
+@pytest.fixture(scope="session")
+def scorer(request, made):
+    return made("scorer", request.param)
+
+
+@pytest.fixture(scope="session")
+def fusion(request, made):
+    return made("fusion", request.param)
+
+
+@pytest.fixture(scope="session")
+def policy(request, made):
+    return made("policy", request.param)
+
+
+@pytest.fixture(scope="session")
+def reloaded(tmp_path_factory, catalog):
+    """Bring a component back from a bundle on disk, once."""
+    ready = {}
+
+    def bring(component):
+        if id(component) not in ready:
+            ready[id(component)] = reload(component, catalog, tmp_path_factory.mktemp("reload"))
+        return ready[id(component)]
+
+    return bring
+
+
+@pytest.fixture(scope="session")
+def candidates(queries):
+    """Candidates of every query with random columns, ties and gaps in them, for queries without a wish too."""
+    rng = np.random.default_rng(3)
+    items = np.stack([rng.permutation(12)[:8] for _ in range(len(queries))]).astype(np.int32)
+    columns = {}
+    for name in ("ease", "dense", "popularity"):
+        column = rng.integers(0, 5, items.shape).astype(np.float32)
+        column[rng.random(items.shape) < 0.2] = np.nan
+        columns[name] = column
+    return Candidates(items, columns)
+
+
+@pytest.fixture(scope="session")
+def unanimous(candidates):
+    """The same with evidence everywhere in the place that the unanimity check uses."""
+    columns = {name: np.where(np.isnan(c), np.float32(0), c) for name, c in candidates.columns.items()}
+    return replace(candidates, columns=columns)

@@ -1,0 +1,166 @@
+import numpy as np
+import pytest
+
+from llmrec.retrieve import EaseConfig, fit_ease
+from llmrec.testing.contracts import RETRIEVER_CHECKS
+from llmrec.types import Ranking
+
+
+@pytest.mark.parametrize("check", RETRIEVER_CHECKS, ids=lambda c: c.__name__)
+def test_contract(retriever, check, catalog, queries):
+    check(retriever, catalog, queries)
+
+
+def test_a_reloaded_retriever_is_the_same(retriever, reloaded, catalog, queries):
+    again = reloaded(retriever)
+    assert again.name == retriever.name
+    for k in (3, len(catalog)):
+        before, after = retriever.retrieve(queries, k), again.retrieve(queries, k)
+        np.testing.assert_array_equal(after.items, before.items)
+        np.testing.assert_array_equal(after.scores, before.scores)
+    items = np.tile(np.arange(len(catalog), dtype=np.int32), (len(queries), 1))
+    np.testing.assert_array_equal(again.score(queries, items), retriever.score(queries, items))
+
+
+@pytest.mark.parametrize("check", RETRIEVER_CHECKS, ids=lambda c: c.__name__)
+def test_contract_after_reloading(retriever, reloaded, check, catalog, queries):
+    check(reloaded(retriever), catalog, queries)
+
+
+class Mutant:
+    """A good retriever, but for one thing."""
+
+    def __init__(self, inner, fault):
+        self.inner, self.name, self.fault = inner, inner.name, fault
+
+    def retrieve(self, queries, k):
+        fault = getattr(self.fault, "retrieve", None)
+        return fault(self.inner, queries, k) if fault else self.inner.retrieve(queries, k)
+
+    def score(self, queries, items):
+        fault = getattr(self.fault, "score", None)
+        return fault(self.inner, queries, items) if fault else self.inner.score(queries, items)
+
+    def with_items(self, catalog):
+        fault = getattr(self.fault, "with_items", None)
+        return fault(self.inner, catalog) if fault else self.inner.with_items(catalog)
+
+
+class Repeats:
+    @staticmethod
+    def retrieve(inner, queries, k):
+        found = inner.retrieve(queries, k)
+        return Ranking(np.where(found.items >= 0, found.items[:, :1], -1).astype(np.int32), found.scores)
+
+
+class Silent:
+    @staticmethod
+    def retrieve(inner, queries, k):
+        found = inner.retrieve(queries, k)
+        return Ranking(np.full_like(found.items, -1), np.zeros_like(found.scores))
+
+
+class IgnoresExclude:
+    @staticmethod
+    def retrieve(inner, queries, k):
+        return inner.retrieve(_without(queries, "exclude"), k)
+
+
+class IgnoresAllow:
+    @staticmethod
+    def retrieve(inner, queries, k):
+        return inner.retrieve(_without(queries, "allow"), k)
+
+
+class SkipsTheBestOfShortLists:
+    @staticmethod
+    def retrieve(inner, queries, k):
+        return _later(inner.retrieve(queries, k + 1)) if k < 6 else inner.retrieve(queries, k)
+
+
+class DependsOnTheBatch:
+    @staticmethod
+    def retrieve(inner, queries, k):
+        return _later(inner.retrieve(queries, k + 1)) if len(queries) == 1 else inner.retrieve(queries, k)
+
+
+class ShowsOtherScores:
+    @staticmethod
+    def retrieve(inner, queries, k):
+        found = inner.retrieve(queries, k)
+        return Ranking(found.items, np.where(found.items >= 0, found.scores + 1, 0).astype(np.float32))
+
+
+class ScoresPads:
+    @staticmethod
+    def score(inner, queries, items):
+        return np.nan_to_num(inner.score(queries, items), nan=0.0)
+
+
+class ScoresPlaces:
+    @staticmethod
+    def score(inner, queries, items):
+        return inner.score(queries, items) + np.arange(items.shape[1], dtype=np.float32)
+
+
+class MixesQueries:
+    @staticmethod
+    def score(inner, queries, items):
+        return inner.score(queries, items) + np.float32(len(queries))
+
+
+class ForgetsEmptyBatches:
+    @staticmethod
+    def score(inner, queries, items):
+        return inner.score(queries, items) if len(queries) else np.empty((0, 0), np.float32)
+
+
+class ForgetsDeletions:
+    @staticmethod
+    def with_items(inner, catalog):
+        from dataclasses import replace
+
+        return inner.with_items(replace(catalog, active=np.ones(len(catalog), dtype=np.bool_)))
+
+
+class WritesIntoItems:
+    @staticmethod
+    def score(inner, queries, items):
+        scores = inner.score(queries, items)
+        items[:, 0] = -1
+        return scores
+
+
+MUTANTS = {
+    "scores_are_columns": ScoresPads,
+    "places_do_not_matter": ScoresPlaces,
+    "queries_do_not_mix": MixesQueries,
+    "nothing_in_nothing_out": ForgetsEmptyBatches,
+    "new_items_are_scored_or_nan": ForgetsDeletions,
+    "inputs_stay_untouched": WritesIntoItems,
+    "lists_are_well_formed": Repeats,
+    "proposes_for_some_query": Silent,
+    "excluded_items_stay_out": IgnoresExclude,
+    "only_allowed_items_come_back": IgnoresAllow,
+    "short_lists_are_prefixes": SkipsTheBestOfShortLists,
+    "batches_do_not_matter": DependsOnTheBatch,
+    "retrieving_and_scoring_agree": ShowsOtherScores,
+}
+
+
+@pytest.mark.parametrize("check", RETRIEVER_CHECKS, ids=lambda c: c.__name__)
+def test_every_check_bites(check, catalog, interactions, queries):
+    good = fit_ease(interactions, catalog, EaseConfig(l2=5.0))
+    check(Mutant(good, None), catalog, queries)
+    with pytest.raises(AssertionError):
+        check(Mutant(good, MUTANTS[check.__name__]), catalog, queries)
+
+
+def _without(queries, name):
+    from dataclasses import replace
+
+    return replace(queries, **{name: None})
+
+
+def _later(ranking):
+    return Ranking(ranking.items[:, 1:], ranking.scores[:, 1:])

@@ -1,0 +1,35 @@
+import pytest
+
+from llmrec.data import Users
+from llmrec.errors import DataError
+
+TABLE = {"user_id": [3, 1], "age": [24, None], "zip": ["01234", "9"]}
+
+
+def test_profiles_come_in_the_asked_order_with_none_for_unknown():
+    users = Users.from_table(TABLE)
+    assert len(users) == 2
+    assert users.columns == ["user_id", "age", "zip"]
+    assert users.profiles(["1", "nobody", "3", "3"]) == {
+        "age": [None, None, 24, 24],
+        "zip": ["9", None, "01234", "01234"],
+    }
+    assert users.profiles([]) == {"age": [], "zip": []}
+
+
+def test_from_file_and_rename(tmp_path):
+    path = tmp_path / "users.tsv"
+    path.write_text("uid\tAge\n007\t30\n", encoding="utf-8")
+    users = Users.from_file(path, id_column="uid", rename={"Age": "age"})
+    assert users.profiles(["007"]) == {"age": [30]}
+
+
+def test_a_user_has_one_row():
+    with pytest.raises(DataError, match=r"1 ids in more than one row, among them \['1'\]"):
+        Users.from_table({"user_id": [1, 1]})
+    with pytest.raises(DataError, match="rename the field"):
+        Users.from_table({"uid": [1], "user_id": [2]}, id_column="uid")
+
+
+def test_fingerprint_sees_values():
+    assert Users.from_table(TABLE).fingerprint != Users.from_table({**TABLE, "age": [24, 25]}).fingerprint
