@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llmrec.cli.output import print_json, progress, results
+from llmrec.cli.output import print_json, printable, progress, results
 
 __all__ = ["assets"]
 
@@ -29,9 +29,11 @@ def assets(
         return
     console = results()
     for entry in found:
-        console.print(f"[bold]{entry['name']}[/bold]  ({entry['kind']})  {entry['summary']}", soft_wrap=True)
+        console.print(
+            f"[bold]{entry['name']}[/bold]", printable(f" ({entry['kind']})  {entry['summary']}"), soft_wrap=True
+        )
         for key in ("source", "licence", "citation", "where"):
-            console.print(f"  {key:9}{entry[key]}", markup=False, soft_wrap=True)
+            console.print(printable(f"  {key:9}{entry[key]}"), soft_wrap=True)
 
 
 def _describe(status: Any) -> dict[str, Any]:

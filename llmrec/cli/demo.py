@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmrec.cli.output import print_json, print_rows, progress, results
-from llmrec.cli.tour import measure, three_users, typed_item, wish_list
+from llmrec.cli.output import print_json, print_rows, printable, progress, results
+from llmrec.cli.source import check_place
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,8 +43,11 @@ def demo(
 
     The first run fits and saves a bundle (minutes); later ones load it, and compute every number from it again.
     """
+    from llmrec.cli.tour import measure, three_users, typed_item, wish_list
     from llmrec.data import leave_last_out, load_dataset
     from llmrec.types import Item
+
+    check_place(out)
 
     with progress() as say:
         data = load_dataset("ml-100k", progress=say)
@@ -90,7 +94,7 @@ def fitted(data: Dataset, out: Path, refit: bool, say: Callable[[str], None]) ->
         "data": {"catalog": data.catalog.fingerprint, "interactions": data.interactions.fingerprint},
     }
     try:
-        if not refit and read_manifest(out.resolve())["structure"]["about"] == wanted:
+        if not refit and read_manifest(out.resolve()).get("structure", {}).get("about") == wanted:
             return out.resolve()
     except BundleError:
         pass  # none there yet, or not ours to read: fitting says what is wrong with the place, if anything
@@ -102,17 +106,16 @@ def fitted(data: Dataset, out: Path, refit: bool, say: Callable[[str], None]) ->
 def _show(console: Console, shown: Mapping[str, Any], out: Path) -> None:
     for user in shown["users"]:
         console.print(f"[bold]User {user['user_id']}[/bold], lately {user['taste']}")
-        console.print("  last:  " + " · ".join(user["last_items"]), markup=False, soft_wrap=True)
+        console.print(printable("  last:  " + " · ".join(user["last_items"])), soft_wrap=True)
         _show_list(console, user["recommendations"])
     wish = shown["wish"]
-    console.print(f"[bold]A wish, no history:[/bold] {wish['wish']}")
+    console.print("[bold]A wish, no history:[/bold]", printable(wish["wish"]), soft_wrap=True)
     _show_list(console, wish["recommendations"])
     _show_new_item(console, shown["new_item"])
     _show_results(console, shown["results"], shown["fusion"])
-    console.print("[bold]The bundle[/bold] is saved in", shown["bundle"], soft_wrap=True)
-    console.print(
-        f"next: {_command()} recommend --bundle {out} --users 42 --wish 'a heist'", markup=False, soft_wrap=True
-    )
+    console.print("[bold]The bundle[/bold] is saved in", printable(shown["bundle"]), soft_wrap=True)
+    following = f"next: {_command()} recommend --bundle {shlex.quote(str(out))} --users 42 --wish 'a heist'"
+    console.print(printable(following), soft_wrap=True)
 
 
 def _show_list(console: Console, entries: list[dict[str, Any]]) -> None:
@@ -144,10 +147,12 @@ def _cell(rank: int | None, score: float | None) -> str:
 
 def _show_new_item(console: Console, new: Mapping[str, Any]) -> None:
     item = new["item"]
-    console.print(f"[bold]A new item, typed in now:[/bold] {item['title']} ({item['genres']})")
-    console.print("  nearest by text: " + " · ".join(new["nearest"]), markup=False, soft_wrap=True)
+    console.print(
+        "[bold]A new item, typed in now:[/bold]", printable(f"{item['title']} ({item['genres']})"), soft_wrap=True
+    )
+    console.print(printable("  nearest by text: " + " · ".join(new["nearest"])), soft_wrap=True)
     for name, rank in new["ranks"].items():
-        console.print(f"  rank {rank:>4} of {new['of']} for {name}", markup=False, soft_wrap=True)
+        console.print(printable(f"  rank {rank:>4} of {new['of']} for {name}"), soft_wrap=True)
     console.print()
 
 
@@ -158,17 +163,13 @@ def _show_results(console: Console, found: Mapping[str, Any], fusion: Mapping[st
         shown = (f"{m['mean']:.4f} [{m['low']:.4f}, {m['high']:.4f}]" for m in metrics)
         rows.append((name, *shown, f"{report['totals']['coverage@10']:.3f}", str(report["protocol"]["n_users"])))
     print_rows(console, rows, title="Measured on each user's last interaction, which no model has seen")
-    console.print(f"* {found['sample']}", soft_wrap=True, markup=False)
+    console.print(printable(f"* {found['sample']}"), soft_wrap=True)
     for test in found["tests"]:
-        console.print(
-            f"{test['a']} minus {test['b']}: {test['ndcg']:+.4f} [{test['low']:+.4f}, {test['high']:+.4f}], "
-            f"p = {test['p']:.3f} (paired)",
-            soft_wrap=True,
-            markup=False,
-        )
+        found_out = f"{test['ndcg']:+.4f} [{test['low']:+.4f}, {test['high']:+.4f}], p = {test['p']:.3f} (paired)"
+        console.print(printable(f"{test['a']} minus {test['b']}: {found_out}"), soft_wrap=True)
     weights = "; ".join(f"{stage}: " + ", ".join(f"{n} {w:g}" for n, w in w.items()) for stage, w in fusion.items())
-    console.print(f"fusion weights, tuned on validation: {weights}", soft_wrap=True, markup=False)
-    console.print(f"protocol: {found['protocol']}\n", soft_wrap=True, markup=False)
+    console.print(printable(f"fusion weights, tuned on validation: {weights}"), soft_wrap=True)
+    console.print(printable(f"protocol: {found['protocol']}"), "", sep="\n", soft_wrap=True)
 
 
 def _command() -> str:

@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llmrec.cli.judge import Case, check_unseen, judge, parts, sample
-from llmrec.cli.output import print_json, print_rows, progress, results
+from llmrec.cli.output import print_json, print_rows, printable, progress, results
 from llmrec.cli.source import BundleOption, DatasetOption, InteractionsOption, ItemsOption, read_data
 
 __all__ = ["evaluate"]
@@ -28,6 +27,7 @@ def evaluate(
     Every item of the catalog is ranked but the user's history; intervals are 95% bootstrap intervals over users;
     the difference to the best retriever is tested pairwise.
     """
+    from llmrec.cli.judge import Case, check_unseen, judge, parts, sample
     from llmrec.data import leave_last_out
     from llmrec.evaluate import compare, differences
     from llmrec.pipeline import load
@@ -62,4 +62,4 @@ def evaluate(
     console = results()
     print_rows(console, compare(reports))
     print_rows(console, differences(reports, best))
-    console.print(str(next(iter(reports.values())).card), soft_wrap=True, markup=False)
+    console.print(printable(next(iter(reports.values())).card), soft_wrap=True)

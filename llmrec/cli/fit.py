@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 
 from llmrec.cli.output import print_json, progress
-from llmrec.cli.source import DatasetOption, InteractionsOption, ItemsOption, read_data
+from llmrec.cli.source import DatasetOption, InteractionsOption, ItemsOption, check_place, read_data
 
 __all__ = ["HoldoutChoice", "fit"]
 
@@ -43,6 +44,7 @@ def fit(
     from llmrec.build import fit as fit_recommender
     from llmrec.config import Config
 
+    check_place(out)
     settings = Config() if config is None else Config.from_toml(config)
     with progress() as say:
         catalog, log = read_data(dataset, items, interactions, say)
@@ -54,4 +56,4 @@ def fit(
         print_json({"bundle": str(path), "items": len(catalog), "users": log.n_users, "interactions": len(log)})
     else:
         typer.echo(f"saved {path}")
-        typer.echo(f"next: llmrec recommend --bundle {out} --users {log.users[0]}")
+        typer.echo(f"next: llmrec recommend --bundle {shlex.quote(str(out))} --users {shlex.quote(log.users[0])}")

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from llmrec.errors import LeakageError
 
 if TYPE_CHECKING:
@@ -70,6 +68,8 @@ def parts(recommender: Recommender) -> dict[str, Recommender]:
 
 def sample(holdout: Holdout, users: int, seed: int = 0) -> Holdout:
     """Draw a fixed random sample of the cases; all of them if there are fewer."""
+    import numpy as np
+
     chosen = np.sort(np.random.default_rng(seed).permutation(len(holdout.targets))[:users]).astype(np.int64)
     return replace(
         holdout,

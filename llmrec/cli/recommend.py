@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from llmrec.cli.fit import HoldoutChoice
-from llmrec.cli.output import progress
+from llmrec.cli.output import print_json, progress
 from llmrec.cli.search import CountOption, JsonOption, show_lists
-from llmrec.cli.source import BundleOption, InteractionsOption
-from llmrec.errors import ConfigError, LeakageError
+from llmrec.cli.source import BundleOption, InteractionsOption, read_log, split_ids
+from llmrec.errors import ConfigError, DataError, LeakageError, LlmrecError
 
 if TYPE_CHECKING:
     from llmrec.data import Interactions
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["recommend"]
 
 BATCH = 4096
+SUFFIXES = (".parquet", ".csv")
 
 
 def recommend(
@@ -47,46 +48,94 @@ def recommend(
     """Recommend items. Histories come from the bundle, or from a newer log given with --interactions."""
     from llmrec.pipeline import load
 
-    if users is None and history is None and wish is None:
-        raise ConfigError("say for whom: --users IDS (or all), --history ITEMS, or --wish TEXT")
-    if users is not None and history is not None:
-        raise ConfigError("--users and --history exclude each other: a known user has a history")
-    recommender = load(bundle)
+    if wish is not None and not wish.strip():
+        raise DataError("the wish is empty; say what is wished for, or leave --wish out")
     if users is None:
-        past = [history.split(",")] if history else None
-        asked = recommender.queries(histories=past, wishes=[wish] if wish else None)
-        show_lists(recommender, recommender.recommend(asked, k), [wish or f"after {history}"], as_json)
+        _check_alone(history, wish, {"--out": out, "--interactions": interactions, "--holdout": _set(holdout)})
+        _recommend_to_anybody(load(bundle), history, wish, k, as_json)
         return
+    if history is not None:
+        raise ConfigError("--users and --history exclude each other: a known user has a history")
+    if out is not None and out.suffix not in SUFFIXES:
+        raise ConfigError(f"--out {out}: the name must end in {' or '.join(SUFFIXES)}")
+    names = None if users == "all" else split_ids(users, "--users")
+    recommender = load(bundle)
+    _check_understood(recommender, wish)
     log = _histories(recommender, interactions, holdout)
-    ids = [log.users[row] for row in range(log.n_users)] if users == "all" else users.split(",")
-    rows = log.users.rows(ids).astype(np.int64)
+    ids = list(log.users.ids) if names is None else names
+    rows = log.users.rows(ids).astype("int64")
     if out is not None:
         with progress() as say:
-            _write(recommender, log, rows, wish, k, out, say)
-        typer.echo(f"wrote {out}: {len(ids):,} users, up to {k} items each")
+            lines = _write_whole(out, lambda place: _write(recommender, log, rows, wish, k, place, say))
+        if as_json:
+            print_json({"out": str(out.resolve()), "users": len(ids), "k": k, "rows": lines})
+        else:
+            typer.echo(f"wrote {out}: {len(ids):,} users, up to {k} items each")
         return
     queries = _with_wish(log.queries(rows), wish)
-    show_lists(recommender, recommender.recommend(queries, k), [f"user {user}" for user in ids], as_json)
+    asked = [_asked(user_id=user, wish=wish) for user in ids]
+    show_lists(recommender, recommender.recommend(queries, k), asked, as_json)
+
+
+def _set(holdout: HoldoutChoice) -> HoldoutChoice | None:
+    return None if holdout is HoldoutChoice.none else holdout
+
+
+def _check_alone(history: str | None, wish: str | None, needs_users: dict[str, Any]) -> None:
+    """Raise ConfigError unless there is something to go by, and no option that would be left unheeded."""
+    if history is None and wish is None:
+        raise ConfigError("say for whom: --users IDS (or all), --history ITEMS, or --wish TEXT")
+    if unheeded := [option for option, value in needs_users.items() if value is not None]:
+        raise ConfigError(f"{unheeded[0]} is for known users; add --users IDS (or all)")
+
+
+def _recommend_to_anybody(
+    recommender: Recommender, history: str | None, wish: str | None, k: int, as_json: bool
+) -> None:
+    past = None if history is None else split_ids(history, "--history")
+    _check_understood(recommender, wish)
+    queries = recommender.queries(histories=None if past is None else [past], wishes=None if wish is None else [wish])
+    show_lists(recommender, recommender.recommend(queries, k), [_asked(history=past, wish=wish)], as_json)
+
+
+def _check_understood(recommender: Recommender, wish: str | None) -> None:
+    """Raise ConfigError where a wish would be left unheeded."""
+    from llmrec.pipeline import Searches
+
+    stages = recommender.stages
+    if wish is None or any(
+        stage.scorers or any(isinstance(r, Searches) for r, _ in stage.retrievers) for stage in stages
+    ):
+        return
+    raise ConfigError(
+        "this bundle knows items by their interactions only, so --wish would change nothing; fit one with a dense retriever"
+    )
+
+
+def _asked(**parts: Any) -> dict[str, Any]:
+    return {name: value for name, value in parts.items() if value is not None}
 
 
 def _histories(recommender: Recommender, interactions: Path | None, holdout: HoldoutChoice) -> Interactions:
     """The log that histories come from, without what must not be seen."""
-    from llmrec.data import InteractionColumns, Interactions, read_table, without_last
+    from llmrec.cli.judge import check_unseen
+    from llmrec.data import without_last
 
     about = recommender.about or {}
-    if interactions is None:
-        if recommender.histories is None:
-            raise ConfigError("this bundle stores no users; give their log with --interactions FILE")
-        if holdout is HoldoutChoice.last and about.get("holdout") != "last":
-            raise LeakageError(
-                "this bundle was fitted on every interaction, the last ones too, so nothing measured with it would "
-                "be honest; fit one with: llmrec fit --holdout last"
-            )
-        return recommender.histories
-    table = read_table(interactions)
-    time = next((name for name in ("timestamp", "time", "t") if name in table.column_names), None)
-    log = Interactions.from_table(table, recommender.catalog, InteractionColumns(time=time))
-    return without_last(log, about.get("min_interactions", 3)) if holdout is HoldoutChoice.last else log
+    if interactions is not None:
+        log = read_log(interactions, recommender.catalog)
+        if holdout is HoldoutChoice.none:
+            return log
+        check_unseen(recommender, log)
+        return without_last(log, about["min_interactions"])
+    if recommender.histories is None:
+        raise ConfigError("this bundle stores no users; give their log with --interactions FILE")
+    if holdout is HoldoutChoice.last and about.get("holdout") != "last":
+        raise LeakageError(
+            "this bundle was fitted on every interaction, the last ones too, so nothing measured with it would "
+            "be honest; fit one with: llmrec fit --holdout last"
+        )
+    return recommender.histories
 
 
 def _with_wish(queries: Queries, wish: str | None) -> Queries:
@@ -95,41 +144,64 @@ def _with_wish(queries: Queries, wish: str | None) -> Queries:
     return queries if wish is None else replace(queries, texts=[wish] * len(queries))
 
 
+def _write_whole(out: Path, write: Callable[[Path], int]) -> int:
+    """Write a file in one piece: whatever happens, there is a whole new file, or what was there before.
+
+    Raises:
+        LlmrecError: the file cannot be written.
+    """
+    partial = out.with_name(f".{out.stem}.{os.getpid()}.partial{out.suffix}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lines = write(partial)
+            partial.replace(out)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise LlmrecError(f"cannot write {out}: {error.strerror or error}") from error
+    return lines
+
+
 def _write(
     recommender: Recommender,
     log: Interactions,
     rows: Int64Array,
     wish: str | None,
     k: int,
-    out: Path,
+    place: Path,
     say: Callable[[str], None],
-) -> None:
-    """Write lists batch by batch, so that memory stays bounded, and in one piece: never half a file."""
+) -> int:
+    """Write lists batch by batch, so that memory stays bounded; return how many lines there are."""
     import pyarrow as pa
     from pyarrow import csv, parquet
 
     schema = pa.schema(
         [("user_id", pa.string()), ("rank", pa.int32()), ("item_id", pa.string()), ("score", pa.float32())]
     )
-    writers = {".parquet": parquet.ParquetWriter, ".csv": csv.CSVWriter}
-    if out.suffix not in writers:
-        raise ConfigError(f"--out {out}: the name must end in {' or '.join(writers)}")
-    partial = out.with_name(f".{out.name}.partial")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with writers[out.suffix](partial, schema) as writer:
-            for start in range(0, len(rows), BATCH):
-                part = rows[start : start + BATCH]
-                ranking = recommender.recommend(_with_wish(log.queries(part), wish), k)
-                owners, places = np.nonzero(ranking.items >= 0)
-                columns = [
-                    pa.array(log.users.decode(part[owners])),
-                    pa.array(places + 1, pa.int32()),
-                    pa.array(recommender.catalog.items.decode(ranking.items[owners, places])),
-                    pa.array(ranking.scores[owners, places]),
-                ]
-                writer.write_batch(pa.record_batch(columns, schema=schema))
-                say(f"{min(start + BATCH, len(rows)):,} of {len(rows):,} users")
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    lines = 0
+    open_writer = csv.CSVWriter if place.suffix == ".csv" else parquet.ParquetWriter
+    with open_writer(place, schema) as writer:
+        for start in range(0, len(rows), BATCH):
+            part = rows[start : start + BATCH]
+            queries = _with_wish(log.queries(part), wish)
+            columns = _columns(recommender, log.users.decode(part), queries, k)
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+            lines += len(columns[0])
+            say(f"{min(start + BATCH, len(rows)):,} of {len(rows):,} users")
+    return lines
+
+
+def _columns(recommender: Recommender, users: Sequence[str], queries: Queries, k: int) -> list[Any]:
+    """Arrow columns user_id, rank, item_id, score; one row a recommendation."""
+    import numpy as np
+    import pyarrow as pa
+
+    ranking = recommender.recommend(queries, k)
+    owners, places = np.nonzero(ranking.items >= 0)
+    return [
+        pa.array([users[owner] for owner in owners], pa.string()),
+        pa.array(places + 1, pa.int32()),
+        pa.array(recommender.catalog.items.decode(ranking.items[owners, places]), pa.string()),
+        pa.array(ranking.scores[owners, places], pa.float32()),
+    ]

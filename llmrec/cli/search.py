@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmrec.cli.output import print_json, print_rows, results
+from llmrec.cli.output import print_json, print_rows, results, short_score
 from llmrec.cli.source import BundleOption
 
 if TYPE_CHECKING:
     from llmrec.pipeline import Recommender
     from llmrec.types import Ranking
 
-__all__ = ["search", "show_lists", "similar"]
+__all__ = ["CountOption", "JsonOption", "search", "show_lists", "similar"]
 
 CountOption = Annotated[int, typer.Option("--k", min=1, help="How many items.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -29,7 +30,7 @@ def similar(
     from llmrec.pipeline import load
 
     recommender = load(bundle)
-    show_lists(recommender, recommender.similar(item_ids, k), item_ids, as_json)
+    show_lists(recommender, recommender.similar(item_ids, k), [{"item_id": i} for i in item_ids], as_json)
 
 
 def search(
@@ -42,28 +43,44 @@ def search(
     from llmrec.pipeline import load
 
     recommender = load(bundle)
-    show_lists(recommender, recommender.search(texts, k), texts, as_json)
+    show_lists(recommender, recommender.search(texts, k), [{"text": text} for text in texts], as_json)
 
 
-def show_lists(recommender: Recommender, ranking: Ranking, names: list[str], as_json: bool) -> None:
-    """Print one list per name: as a table, or as JSON with every field of the items."""
-    fields = [column for column in recommender.catalog.columns if column != "item_id"]
+def show_lists(recommender: Recommender, ranking: Ranking, asked: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    """Print one list per query: as a table, or as JSON with every field of the items.
+
+    Args:
+        recommender: knows the items' ids and fields.
+        ranking: n lists.
+        asked: n queries as JSON values, such as `{"user_id": "42"}`.
+        as_json: print JSON.
+    """
+    names = [column for column in recommender.catalog.columns if column != "item_id"]
     found: list[dict[str, Any]] = []
-    for name, items, row in zip(names, recommender.decode(ranking), ranking.items, strict=True):
+    for query, items, row in zip(asked, recommender.decode(ranking), ranking.items, strict=True):
         records = recommender.catalog.records(row[row >= 0])
         entries = [
-            {"rank": r.rank, "item_id": r.item_id, "score": round(r.score, 6), **{f: record[f] for f in fields}}
-            for r, record in zip(items, records, strict=True)
+            {"rank": r.rank, "item_id": r.item_id, "score": short_score(r.score), "fields": {n: rec[n] for n in names}}
+            for r, rec in zip(items, records, strict=True)
         ]
-        found.append({"query": name, "items": entries})
+        found.append({**query, "items": entries})
     if as_json:
         print_json(found)
         return
     console = results()
-    for entry in found:
-        rows = [("rank", "item_id", *fields, "score")]
+    for query, entry in zip(asked, found, strict=True):
+        rows = [("rank", "item_id", *names, "score")]
         rows += [
-            (str(e["rank"]), e["item_id"], *("" if e[f] is None else str(e[f]) for f in fields), f"{e['score']:.4f}")
+            (str(e["rank"]), e["item_id"], *map(_cell, e["fields"].values()), f"{e['score']:.4f}")
             for e in entry["items"]
         ]
-        print_rows(console, rows, left=2 + len(fields), title=entry["query"])
+        print_rows(console, rows, left=2 + len(names), title=_title(query))
+
+
+def _title(query: Mapping[str, Any]) -> str:
+    shown = ((name, ", ".join(v) if isinstance(v, list) else str(v)) for name, v in query.items())
+    return "; ".join(f"{name.removesuffix('_id')} {value}" for name, value in shown)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)

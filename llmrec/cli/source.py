@@ -1,19 +1,29 @@
-"""Reading the data a command is given: a named data set, a folder, or two files."""
+"""Reading what a command is given: a data set or two files, a bundle, lists of ids."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmrec.errors import ConfigError
+from llmrec.errors import BundleError, ConfigError
 
 if TYPE_CHECKING:
     from llmrec.data import Catalog, Interactions
 
-__all__ = ["BundleOption", "DatasetOption", "InteractionsOption", "ItemsOption", "read_data"]
+__all__ = [
+    "BundleOption",
+    "DatasetOption",
+    "InteractionsOption",
+    "ItemsOption",
+    "check_place",
+    "read_data",
+    "read_log",
+    "split_ids",
+]
 
 BundleOption = Annotated[Path, typer.Option("--bundle", metavar="FOLDER", help="A bundle saved by `llmrec fit`.")]
 DatasetOption = Annotated[
@@ -33,6 +43,8 @@ InteractionsOption = Annotated[
     typer.Option("--interactions", metavar="FILE", help="The log: user_id, item_id and, for the order, timestamp."),
 ]
 
+TIME_NAMES = ("timestamp", "time", "t")
+
 
 def read_data(
     dataset: str | None, items: Path | None, interactions: Path | None, progress: Callable[[str], None]
@@ -43,7 +55,7 @@ def read_data(
         ConfigError: not exactly one way of naming them was used.
         DataError: a file is not as it must be.
     """
-    from llmrec.data import Catalog, InteractionColumns, Interactions, load_dataset, read_table
+    from llmrec.data import Catalog, load_dataset
 
     if (dataset is None) == (items is None and interactions is None):
         raise ConfigError("name the data with --dataset NAME, or with --items FILE and --interactions FILE")
@@ -53,6 +65,49 @@ def read_data(
     if items is None or interactions is None:
         raise ConfigError("--items and --interactions go together: the catalog and the log")
     catalog = Catalog.from_file(items)
-    table = read_table(interactions)
-    time = next((name for name in ("timestamp", "time", "t") if name in table.column_names), None)
-    return catalog, Interactions.from_table(table, catalog, InteractionColumns(time=time))
+    return catalog, read_log(interactions, catalog)
+
+
+def read_log(path: Path, catalog: Catalog) -> Interactions:
+    """Read a log, with times and weights where it has any, as `load_dataset` reads that of a folder.
+
+    Raises:
+        DataError: the file is not as it must be.
+    """
+    from llmrec.data import InteractionColumns, Interactions, read_table
+
+    table = read_table(path)
+    time = next((name for name in TIME_NAMES if name in table.column_names), None)
+    weight = "weight" if "weight" in table.column_names else None
+    return Interactions.from_table(table, catalog, InteractionColumns(time=time, weight=weight))
+
+
+def split_ids(text: str, option: str) -> list[str]:
+    """Split ids at commas; spaces around them do not count.
+
+    Raises:
+        ConfigError: there is no id, or an empty one.
+    """
+    ids = [part.strip() for part in text.split(",")]
+    if not all(ids):
+        raise ConfigError(f"{option} {text!r} has an empty id; write ids separated by commas, such as 1,2,3")
+    return ids
+
+
+def check_place(out: Path) -> None:
+    """Check, before minutes of work, that a bundle can be saved here.
+
+    Raises:
+        BundleError: something else is there, or nothing can be written there.
+    """
+    from llmrec.bundle import read_manifest
+
+    place = out.expanduser().resolve()
+    if place.exists():
+        try:
+            read_manifest(place)
+        except BundleError as error:
+            raise BundleError(f"--out {out} exists and is not a bundle; choose another path or remove it") from error
+    above = next(folder for folder in place.parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise BundleError(f"cannot save a bundle in {out}: {above} is not a folder that can be written to")

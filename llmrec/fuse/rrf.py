@@ -91,13 +91,13 @@ def _fuse(ranks: Mapping[str, Int32Array], weights: Weights, constant: float) ->
     # Not float64: this runs over all users x candidates, and ranks need no more digits.
     shape = next(iter(ranks.values())).shape
     total, evidence = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    for name, weight in weights.items():
+    for name, weight in sorted(weights.items()):  # sums of floats depend on the order, scores must not
         if weight <= 0:
             continue
         rank = ranks[name]
         total += np.where(rank > 0, np.float32(weight) / (np.float32(constant) + rank), np.float32(0))
         evidence += np.where(rank > 0, np.float32(weight), np.float32(0))
-    scale = np.float32(sum(w for w in weights.values() if w > 0))
+    scale = np.float32(sum(w for _, w in sorted(weights.items()) if w > 0))
     fused: Float32Array = np.divide(total * scale, evidence, out=np.zeros(shape, np.float32), where=evidence > 0)
     return fused
 

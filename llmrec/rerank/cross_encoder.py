@@ -15,8 +15,8 @@ from llmrec.types import Float32Array, Int32Array, Queries, State
 
 __all__ = ["CrossEncoder", "load_cross_encoder", "render_pairs", "user_budget"]
 
-SPECIAL_TOKENS = 3
-"""[CLS] user [SEP] item [SEP]"""
+SPECIAL_TOKENS = 4
+"""Of a pair, at most: RoBERTa frames it with four, BERT with three."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

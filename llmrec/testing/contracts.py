@@ -161,7 +161,7 @@ def new_items_are_scored_or_nan(scorer: Any, catalog: Catalog, queries: Queries)
     if not holds:
         return
     fields = catalog.records(np.array([0], dtype=np.int32))[0]
-    grown = catalog.with_items([Item("brand-new", {k: v for k, v in fields.items() if k in catalog.columns})])
+    grown = catalog.with_items([Item("brand-new", {k: v for k, v in fields.items() if k in catalog.columns[1:]})])
     gone = grown.items[1]
     bigger: Any = scorer.with_items(grown.without_items([gone]))
     items = _everything(queries, grown)

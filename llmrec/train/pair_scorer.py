@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llmrec.assets import find_asset
 from llmrec.component import Component, ComponentConfig, FitContext, silent
@@ -35,6 +35,7 @@ class CrossEncoderConfig(ComponentConfig):
         epochs: passes over the training pairs.
         batch_size: pairs per step.
         learning_rate: the highest learning rate; it warms up over a tenth of the steps, then falls linearly.
+        head_learning_rate: the same for the pooler and classifier, which the base model does not bring along trained.
     """
 
     base: str = "minilm"
@@ -47,6 +48,13 @@ class CrossEncoderConfig(ComponentConfig):
     epochs: int = Field(default=1, gt=0)
     batch_size: int = Field(default=32, gt=0)
     learning_rate: float = Field(default=1e-4, gt=0)
+    head_learning_rate: float = Field(default=5e-3, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if user_budget(self.max_tokens, self.item_tokens) < 1:
+            raise ValueError(f"item_tokens leaves no room for the user within max_tokens of {self.max_tokens}")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +138,7 @@ def _arguments(config: CrossEncoderConfig, out: Path, seed: int) -> Any:
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_size,
         learning_rate=config.learning_rate,
+        learning_rate_mapping={r"classifier|pooler": config.head_learning_rate},
         warmup_steps=0.1,  # below 1: a share of the steps
         bf16=placement.dtype == "bfloat16",
         fp16=placement.dtype == "float16",

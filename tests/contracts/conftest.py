@@ -12,7 +12,7 @@ from llmrec.fuse import ReciprocalRankFusion, RrfConfig
 from llmrec.models import PairScorer, TextEncoder
 from llmrec.policy import Seen
 from llmrec.rerank import CrossEncoder
-from llmrec.retrieve import Dense, DenseConfig, EaseConfig, fit_dense, fit_ease, fit_popularity
+from llmrec.retrieve import DenseConfig, EaseConfig, fit_dense, fit_ease, fit_popularity
 from llmrec.testing.contracts import reload
 from llmrec.text import load_template
 from llmrec.types import Candidates

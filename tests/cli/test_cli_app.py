@@ -1,0 +1,235 @@
+"""What holds for every command: help, versions, exit codes, tracebacks, streams, colour, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from importlib.metadata import version
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from llmrec.cli.app import app
+
+COMMANDS = ["demo", "fit", "recommend", "similar", "search", "evaluate", "assets"]
+APPLICATION = typer.main.get_command(app)
+ESCAPE = "\x1b["
+
+
+def python(code: str, *arguments: object) -> list[str]:
+    """The command line of a fresh interpreter that runs the code."""
+    return [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+
+
+def test_commands_are_these():
+    assert list(APPLICATION.commands) == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_every_option_and_explains_it(command):
+    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    assert ESCAPE not in result.output
+    for parameter in APPLICATION.commands[command].params:
+        shown = parameter.opts if parameter.param_type_name == "option" else [parameter.metavar]
+        assert all(name in result.output for name in shown), shown
+        assert parameter.help, f"{command}: {parameter.name} has no help"
+    assert "--json" in result.output
+
+
+def test_help_of_all_names_every_command():
+    result = CliRunner().invoke(app, ["--help"])
+    assert result.exit_code == 0
+    assert all(f"  {command} " in result.output for command in COMMANDS)
+    assert "--debug" in result.output
+
+
+def test_no_command_shows_the_help(run):
+    result = run()
+    assert result.code == 2
+    assert "Usage: llmrec" in result.out + result.err
+
+
+def test_version(run):
+    result = run("--version")
+    assert (result.code, result.out, result.err) == (0, f"llmrec {version('llmrec')}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["fitt"], "fitt"), (["fit", "--holdin", "last"], "--holdin"), (["fit"], "--out"), (["recommend"], "--bundle")],
+)
+def test_wrong_usage(run, words, said):
+    result = run(*words)
+    assert (result.code, result.out) == (2, "")
+    assert said in result.err
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_debug_shows_the_traceback_wherever_it_stands(run, tmp_path, place):
+    words = ["similar", "--bundle", str(tmp_path), "x"]
+    assert "Traceback" not in run(*words).err
+    result = run(*words[:place], "--debug", *words[place:])
+    assert (result.code, result.out) == (1, "")
+    assert "Traceback" in result.err
+    assert "BundleError" in result.err
+
+
+def test_a_bug_is_one_line_unless_debugged(run, monkeypatch, tmp_path):
+    def broken(_path):
+        raise KeyError("oops")
+
+    monkeypatch.setattr("llmrec.pipeline.load", broken)
+    result = run("similar", "--bundle", tmp_path, "x")
+    assert (result.code, result.out) == (1, "")
+    assert "Traceback" not in result.err
+    assert "KeyError: 'oops'" in result.err
+    assert "--debug" in result.err
+    assert "in broken" in run("similar", "--bundle", tmp_path, "x", "--debug").err
+
+
+def test_json_is_one_document_while_progress_runs_on_a_terminal(run, data, plain_config, tmp_path):
+    result = run("fit", "--dataset", data, "--config", plain_config, "--out", tmp_path / "b", "--json", tty=True)
+    assert result.code == 0
+    assert set(result.json) == {"bundle", "items", "users", "interactions"}
+    assert ESCAPE in result.err  # the live line
+
+
+def test_colour_on_a_terminal_only_and_never_under_no_color(run, text_bundle, monkeypatch):
+    words = ("search", "--bundle", text_bundle, "zoo")
+    assert ESCAPE in run(*words, tty=True).out
+    assert ESCAPE not in run(*words).out
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = run(*words, tty=True)
+    assert plain.code == 0
+    assert ESCAPE not in plain.out
+
+
+def test_a_bracketed_message_survives_on_a_terminal(run, monkeypatch):
+    def find(name, progress):
+        progress("50% [/done] \\[ of it")
+
+    monkeypatch.setattr("llmrec.assets.find_asset", find)
+    assert run("assets", "--fetch", "x", tty=True).code == 0
+
+
+def test_ascii_streams_get_escapes_not_errors(held_bundle):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    words = [sys.executable, "-m", "llmrec", "recommend", "--bundle", str(held_bundle), "--history", "i0", "--k", "30"]
+    table, as_json = (
+        subprocess.run([*words, *extra], env=environment, capture_output=True, timeout=120, check=False)
+        for extra in ([], ["--json"])
+    )
+    assert table.returncode == 0, table.stderr
+    assert rb"Mis\xe9rables" in table.stdout
+    found = json.loads(as_json.stdout.decode("ascii"))
+    assert any("Misérables" in item["fields"]["title"] for item in found[0]["items"])
+
+
+def test_python_m_llmrec_in_a_pipe(held_bundle):
+    words = [sys.executable, "-m", "llmrec", "recommend", "--bundle", str(held_bundle), "--users", "u1"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "user u1" in done.stdout
+    assert ESCAPE not in done.stdout + done.stderr
+    missing = [*words[:-1], "u777"]
+    done = subprocess.run(missing, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("llmrec: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo terminal")
+@pytest.mark.parametrize("no_color", [False, True])
+def test_colour_on_a_real_terminal(no_color):
+    import pty
+
+    master, slave = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", **({"NO_COLOR": "1"} if no_color else {})}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "llmrec", "assets"], stdin=slave, stdout=slave, stderr=subprocess.PIPE, env=environment
+    )
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            part = os.read(master, 65536)
+        except OSError:  # Linux says so when the other side is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(master)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert errors == b""
+    assert b"minilm" in shown
+    assert (ESCAPE.encode() in shown) is not no_color
+
+
+INTERRUPTED = """
+    import signal, sys, time
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may have it ignored
+    from llmrec.cli import main
+    from llmrec.pipeline import Recommender
+
+    honest, calls = Recommender.recommend, []
+
+    def slow(self, queries, k):
+        calls.append(k)
+        if len(calls) == 3:
+            print("ready", flush=True)
+            time.sleep(60)
+        return honest(self, queries, k)
+
+    Recommender.recommend = slow
+    import llmrec.cli.recommend
+    llmrec.cli.recommend.BATCH = 5
+    main(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_ctrl_c_leaves_no_traceback_and_no_partial_file(held_bundle, tmp_path):
+    words = ("recommend", "--bundle", held_bundle, "--users", "all", "--out", tmp_path / "recs.parquet")
+    process = subprocess.Popen(python(INTERRUPTED, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    assert any(path.name.endswith(".partial.parquet") for path in tmp_path.iterdir())
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_while_saving_leaves_no_bundle(run, data, plain_config, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("llmrec.bundle._write_manifest", interrupted)
+    result = run("fit", "--dataset", data, "--config", plain_config, "--out", tmp_path / "b")
+    assert (result.code, result.out) == (130, "")
+    assert "Traceback" not in result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_imports_no_library_for_data_or_models():
+    code = """
+        import sys
+        from llmrec.cli import main
+        try:
+            main(["recommend", "--help"])
+        except SystemExit:
+            print("LOADED", *sys.modules)
+    """
+    done = subprocess.run(python(code), capture_output=True, text=True, timeout=60, check=False)
+    loaded = {name.split(".")[0] for name in done.stdout.rpartition("LOADED")[2].split()}
+    assert "llmrec" in loaded
+    assert not loaded & {"torch", "transformers", "numpy", "pyarrow", "scipy"}

@@ -1,0 +1,128 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from llmrec.data import Catalog
+from llmrec.models import TextEncoder
+from llmrec.retrieve import DenseConfig, fit_dense
+from llmrec.retrieve.faiss_index import ExactIndex
+from llmrec.text import load_template, render_items
+from llmrec.types import Csr, Queries
+
+
+@pytest.fixture(scope="module")
+def dense(catalog, bert):
+    config = DenseConfig(encoder=str(bert), item_template="item/title")
+    return fit_dense(catalog, config, TextEncoder.load(str(bert)))
+
+
+def ranked(scores, tie_order, banned=()):
+    """Brute force: catalog rows by score, ties by hash."""
+    rows = [i for i in range(len(scores)) if i not in banned]
+    return sorted(rows, key=lambda i: (-scores[i], tie_order[i]))
+
+
+def test_vectors_are_those_of_the_item_texts(dense, catalog, bert):
+    texts = render_items(load_template("item/title"), catalog)
+    np.testing.assert_allclose(dense.vectors, TextEncoder.load(str(bert)).encode_items(texts), atol=1e-6)
+
+
+def test_a_history_is_the_recency_weighted_mean(dense):
+    vectors, usable = dense.query_vectors(Queries.from_lists([[4, 7], []]))
+    mean = dense.config.decay * dense.vectors[4] + dense.vectors[7]
+    np.testing.assert_allclose(vectors[0], mean / np.linalg.norm(mean), atol=1e-6)
+    np.testing.assert_array_equal(usable, [True, False])
+    assert (vectors[1] == 0).all()
+
+
+def test_a_wish_comes_before_the_history(dense):
+    wish = dense.encoder.encode_users(["red night"])[0]
+    vectors, usable = dense.query_vectors(Queries.from_lists([[4], [], [4]], ["red night", "red night", None]))
+    np.testing.assert_allclose(vectors[:2], [wish, wish], atol=1e-6)
+    np.testing.assert_allclose(vectors[2], dense.vectors[4], atol=1e-6)
+    assert usable.all()
+
+
+def test_a_user_template_is_encoded_as_a_text(catalog, bert):
+    config = DenseConfig(encoder=str(bert), item_template="item/title", user_template="user/recent")
+    dense = fit_dense(catalog, config, TextEncoder.load(str(bert)))
+    vectors, usable = dense.query_vectors(Queries.from_lists([[4, 7], [7, 4], []]))
+    np.testing.assert_array_equal(usable, [True, True, False])
+    assert not np.allclose(vectors[0], vectors[1])  # the order of a history is in its text
+    np.testing.assert_allclose(np.linalg.norm(vectors[:2], axis=1), 1, atol=1e-6)
+
+
+def test_faiss_is_brute_force(dense, catalog):
+    queries = Queries.from_lists([[0, 1], [5], [11, 3, 2]])
+    scores = dense.query_vectors(queries)[0] @ dense.vectors.T
+    found = dense.retrieve(queries, 12)
+    for row in range(3):
+        assert found.items[row].tolist() == ranked(scores[row], catalog.tie_order)
+    np.testing.assert_allclose(found.scores, np.take_along_axis(scores, found.items.astype(np.int64), 1), atol=1e-6)
+
+
+def test_more_is_fetched_where_much_is_excluded(dense, catalog):
+    queries = Queries.from_lists([[0], [5], []])
+    banned = [[0, 1, 2, 3, 4, 6, 7, 8, 9], [], [1]]
+    found = dense.retrieve(replace(queries, exclude=Csr.from_lists(banned)), 3).items
+    scores = dense.query_vectors(queries)[0] @ dense.vectors.T
+    for row in range(2):
+        assert found[row].tolist() == ranked(scores[row], catalog.tie_order, banned[row])[:3]
+    assert found[2].tolist() == [-1, -1, -1]
+
+
+def test_equal_texts_are_ordered_by_hash_however_many(bert):
+    """FAISS would keep the first rows of a crowd of equals, and in many catalogs first means popular."""
+    n = 300
+    table = {"item_id": [f"i{i}" for i in range(n)], "title": ["same" if i % 3 else f"other {i}" for i in range(n)]}
+    catalog = Catalog.from_table(table)
+    config = DenseConfig(encoder=str(bert), item_template="item/title")
+    dense = fit_dense(catalog, config, TextEncoder.load(str(bert)))
+    same = [i for i in range(n) if i % 3]
+    expected = sorted(same, key=lambda i: catalog.tie_order[i])
+    queries = Queries.from_lists([[], [1], [0]], ["same", None, None])
+    for k in (1, 5, 150):
+        found = dense.retrieve(queries, k)
+        assert found.items[0].tolist() == expected[:k]
+        assert found.items[1].tolist() == expected[:k]
+        np.testing.assert_array_equal(dense.retrieve(queries.take([0]), k).items[0], found.items[0])
+    excluded = replace(queries, exclude=Csr.from_lists([expected[:3], [], []]))
+    assert dense.retrieve(excluded, 5).items[0].tolist() == expected[3:8]
+
+
+def test_similar_leaves_the_item_out(dense, catalog):
+    found = dense.similar(np.int32([4, 0]), 12)
+    scores = dense.vectors[[4, 0]] @ dense.vectors.T
+    for row, item in enumerate((4, 0)):
+        assert found.items[row].tolist() == [*ranked(scores[row], catalog.tie_order, [item]), -1]
+
+
+def test_blocks_do_not_change_the_result(dense, monkeypatch, queries):
+    before, scores = dense.retrieve(queries, 5), dense.score(queries, np.tile(np.int32([3, 1, -1]), (5, 1)))
+    monkeypatch.setattr("llmrec.retrieve.base.BLOCK_CELLS", 1)
+    after = dense.retrieve(queries, 5)
+    np.testing.assert_array_equal(after.items, before.items)
+    np.testing.assert_array_equal(after.scores, before.scores)
+    np.testing.assert_array_equal(dense.score(queries, np.tile(np.int32([3, 1, -1]), (5, 1))), scores)
+
+
+def test_new_items_cost_one_text_each(dense, catalog):
+    from llmrec.testing.data import new_items
+
+    before = dense.encoder.encoded
+    grown = dense.with_items(catalog.with_items(new_items(2)))
+    assert dense.encoder.encoded == before + 2
+    assert len(grown.vectors) == 14
+    assert len(dense.vectors) == 12
+    assert grown.with_items(grown.catalog.without_items(["i3"])).encoder.encoded == before + 2
+
+
+def test_the_index_pads_and_filters():
+    vectors = np.eye(4, dtype=np.float32)
+    index = ExactIndex(vectors)
+    scores, rows = index.search(np.float32([[0.9, 0.1, 0.5, 0]]), 3, np.array([False, True, True, False]))
+    np.testing.assert_array_equal(rows, [[2, 1, -1]])
+    np.testing.assert_allclose(scores[0, :2], [0.5, 0.1])
+    assert index.search(np.empty((0, 4), np.float32), 3)[1].shape == (0, 3)
+    assert index.search(vectors, 9)[1].shape == (4, 4)

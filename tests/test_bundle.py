@@ -1,0 +1,264 @@
+import json
+import os
+import pickletools
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmrec import bundle
+from llmrec.bundle import MANIFEST, read_bundle, read_manifest, write_bundle
+from llmrec.errors import BundleError
+from llmrec.types import State
+
+
+@pytest.fixture
+def parts(tmp_path):
+    model = tmp_path / "model.bin"
+    model.write_bytes(bytes(range(256)))
+    arrays = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "flags": np.array([True, False])}
+    strided = np.arange(12, dtype=np.int32).reshape(3, 4).T
+    return {
+        "catalog": State({"n": 1, "text": "é\u2028"}, {**arrays, "strided": strided}),
+        "components/dense": State({}, {}, {"encoder/model.bin": model, "encoder/sub/again.bin": model}),
+    }
+
+
+@pytest.fixture
+def saved(tmp_path, parts):
+    return write_bundle(tmp_path / "out" / "bundle", {"stages": [1, "a"]}, parts)
+
+
+def files(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_round_trip(saved, parts):
+    structure, loaded = read_bundle(saved)
+    assert structure == {"stages": [1, "a"]}
+    assert list(loaded) == list(parts)
+    for name, state in parts.items():
+        assert loaded[name].config == state.config
+        assert set(loaded[name].arrays) == set(state.arrays)
+        for key, array in state.arrays.items():
+            np.testing.assert_array_equal(loaded[name].arrays[key], array)
+            assert loaded[name].arrays[key].dtype == array.dtype
+        assert {k: p.read_bytes() for k, p in loaded[name].files.items()} == {
+            k: p.read_bytes() for k, p in state.files.items()
+        }
+
+
+def test_the_same_state_gives_the_same_bytes(tmp_path, parts, saved):
+    assert files(write_bundle(tmp_path / "again", {"stages": [1, "a"]}, parts)) == files(saved)
+
+
+def test_a_bundle_may_be_moved(saved, tmp_path):
+    read_bundle(Path(shutil.move(saved, tmp_path / "elsewhere")))
+
+
+def test_saving_leaves_nothing_beside_the_bundle(saved, parts):
+    write_bundle(saved, {"new": 1}, parts)
+    assert [p.name for p in saved.parent.iterdir()] == ["bundle"]
+    assert read_bundle(saved)[0] == {"new": 1}
+
+
+def test_every_changed_byte_is_noticed(saved):
+    for name in sorted(set(files(saved)) - {MANIFEST}):
+        good = (saved / name).read_bytes()
+        (saved / name).write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        with pytest.raises(BundleError, match="changed since"):
+            read_bundle(saved)
+        (saved / name).unlink()
+        with pytest.raises(BundleError, match="missing"):
+            read_bundle(saved)
+        (saved / name).write_bytes(good)
+    read_bundle(saved)
+
+
+@pytest.mark.parametrize("name", ["parts/components/dense/files/encoder/added_tokens.json", "notes.txt"])
+def test_an_extra_file_is_refused(saved, name):
+    (saved / name).write_text("{}")
+    with pytest.raises(BundleError, match="is not part of the bundle"):
+        read_bundle(saved)
+
+
+def edit(saved, change):
+    manifest = json.loads((saved / MANIFEST).read_text(encoding="utf-8"))
+    change(manifest)
+    (saved / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def test_a_newer_format_is_refused_with_a_hint(saved):
+    edit(saved, lambda m: m.update(min_reader=bundle.FORMAT_VERSION + 1))
+    for read in (read_bundle, read_manifest):
+        with pytest.raises(BundleError, match=r"needs bundle format 2.*upgrade"):
+            read(saved)
+
+
+def test_a_newer_format_that_older_readers_can_read_opens(saved):
+    edit(saved, lambda m: m.update(format=bundle.FORMAT_VERSION + 1, something_new=1))
+    read_bundle(saved)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda m: m.pop("min_reader"),
+        lambda m: m.update(min_reader="1"),
+        lambda m: m.pop("files"),
+        lambda m: m.update(files=[]),
+        lambda m: m.update(files={**m["files"], "parts/catalog/config.json": None}),
+        lambda m: m.pop("structure"),
+        lambda m: m.update(parts=["missing"]),
+        lambda m: m.update(kind="something else"),
+    ],
+)
+def test_a_damaged_manifest_is_a_bundle_error(saved, damage):
+    edit(saved, damage)
+    with pytest.raises(BundleError):
+        read_bundle(saved)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"kind": 1}'])
+def test_a_broken_manifest_is_a_bundle_error(saved, text):
+    (saved / MANIFEST).write_text(text)
+    with pytest.raises(BundleError):
+        read_bundle(saved)
+
+
+def test_what_is_no_bundle_says_so(tmp_path):
+    for path in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(BundleError, match=r"is not a bundle.*llmrec fit"):
+            read_bundle(path)
+
+
+@pytest.mark.parametrize("name", ["../escape", "/etc/escape", "a/../../escape", ""])
+def test_no_name_leads_out_of_the_bundle(tmp_path, saved, name):
+    file = tmp_path / "model.bin"
+    for parts in ({name: State({"a": 1})}, {"a": State(files={name: file})}):
+        with pytest.raises(BundleError, match="not a name"):
+            write_bundle(tmp_path / "deep" / "bundle", {}, parts)
+        assert not (tmp_path / "deep" / "bundle").exists()
+    assert not list(tmp_path.rglob("escape*"))
+
+
+def test_no_manifest_leads_out_of_the_bundle(tmp_path, saved):
+    secret = tmp_path / "out" / "secret"
+    secret.write_text("secret")
+    known = {"sha256": bundle._sha256(secret), "size": 6}
+    name = "parts/components/dense/files/../../../../../secret"
+    assert (saved / name).resolve() == secret
+    edit(saved, lambda m: m["files"].update({name: known}))
+    with pytest.raises(BundleError, match="not a name"):
+        read_bundle(saved)
+
+
+@pytest.mark.parametrize("content", ["file", "empty folder", "folder"])
+def test_only_a_bundle_is_ever_replaced(tmp_path, parts, content):
+    path = tmp_path / "precious"
+    if content == "file":
+        path.write_text("precious")
+    else:
+        path.mkdir()
+        if content == "folder":
+            (path / "thesis.txt").write_text("precious")
+    with pytest.raises(BundleError, match="is not a bundle; choose another path"):
+        write_bundle(path, {}, parts)
+    assert path.is_dir() == (content != "file")
+    if content != "empty folder":
+        assert "precious" in (path if content == "file" else path / "thesis.txt").read_text()
+
+
+@pytest.mark.parametrize("step", ["_write_part", "_write_manifest", "_swap", "_exchange"])
+def test_a_failed_write_leaves_the_old_bundle(saved, parts, monkeypatch, step):
+    before = files(saved)
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(bundle, step, fail)
+    with pytest.raises(BundleError, match="disk full"):
+        write_bundle(saved, {"new": 1}, parts)
+    assert files(saved) == before
+    assert [p.name for p in saved.parent.iterdir()] == ["bundle"]
+
+
+def test_without_exchange_a_failed_swap_brings_the_old_bundle_back(saved, parts, monkeypatch):
+    before, rename = files(saved), Path.rename
+    monkeypatch.setattr(bundle, "_exchange", lambda *_: False)
+    write_bundle(saved, {"stages": [1, "a"]}, parts)
+    assert files(saved) == before
+
+    def fail(self, target):
+        if self.name.startswith(".bundle.") and not self.name.endswith(".old"):
+            raise OSError("disk full")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(BundleError, match="disk full"):
+        write_bundle(saved, {"new": 1}, parts)
+    assert files(saved) == before
+    assert [p.name for p in saved.parent.iterdir()] == ["bundle"]
+
+
+def test_a_missing_source_file_is_a_bundle_error(saved, tmp_path):
+    with pytest.raises(BundleError, match="gone"):
+        write_bundle(tmp_path / "new", {}, {"a": State(files={"x": tmp_path / "gone"})})
+    assert not (tmp_path / "new").exists()
+
+
+def is_pickle(data):
+    try:
+        return sum(1 for _ in pickletools.genops(data)) > 2
+    except (ValueError, IndexError, KeyError, OverflowError):
+        return False
+
+
+def test_nothing_in_a_recommenders_bundle_is_a_pickle(cascade, tmp_path):
+    import pickle
+
+    assert is_pickle(pickle.dumps({"a": np.zeros(3)}))
+    path = cascade.save(tmp_path / "bundle")
+    suffixes = {p.suffix for p in path.rglob("*") if p.is_file()}
+    assert suffixes <= {".json", ".safetensors", ".txt"}
+    assert not [name for name, data in files(path).items() if is_pickle(data)]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from llmrec.bundle import write_bundle
+from llmrec.types import State
+print("ready", flush=True)
+version = 0
+while True:
+    version += 1
+    state = State({"version": version}, {"x": np.full(200_000, version, np.float32)})
+    write_bundle(Path(sys.argv[1]), {"version": version}, {"a": state, "b": state})
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills a process")
+def test_a_killed_save_leaves_the_old_or_the_new_bundle(tmp_path):
+    path = tmp_path / "bundle"
+    for attempt in range(4):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+        try:
+            assert writer.stdout.readline() == "ready\n"
+            while not path.exists() and writer.poll() is None:
+                time.sleep(0.01)
+            time.sleep(0.1 + 0.037 * attempt)
+        finally:
+            writer.send_signal(signal.SIGKILL)
+            writer.wait()
+            writer.stdout.close()
+        structure, parts = read_bundle(path)
+        for part in parts.values():
+            assert part.config["version"] == structure["version"]
+            assert (part.arrays["x"] == structure["version"]).all()

@@ -1,0 +1,96 @@
+import pytest
+
+from llmrec.config import Config, resolve
+from llmrec.errors import ConfigError, LlmrecError
+
+STAGE = """
+[[stages]]
+name = "first"
+"""
+GOOD = STAGE + "[stages.retrievers.popularity]\n[stages.retrievers.ease]\n"
+
+
+def read(tmp_path, text):
+    path = tmp_path / "my.toml"
+    path.write_text(text, encoding="utf-8")
+    return Config.from_toml(path)
+
+
+def test_the_default_is_valid_and_survives_json():
+    config = Config()
+    assert [stage.name for stage in config.stages] == ["hybrid", "rerank"]
+    assert Config.from_dict(config.model_dump(mode="json")) == config
+    assert Config.from_dict({}) == config
+
+
+def test_a_file_is_read_as_written(tmp_path):
+    config = read(
+        tmp_path,
+        "seed = 7\n"
+        + STAGE
+        + "keep = 3\n[stages.retrievers.mine]\ntype='popularity'\ndepth=9\n".replace("mine", "popularity"),
+    )
+    assert (config.seed, config.stages[0].keep) == (7, 3)
+    settings = resolve("popularity", config.stages[0].retrievers["popularity"], "retriever", "first")
+    assert (settings.name, settings.depth) == ("popularity", 9)
+
+
+def test_a_component_may_have_a_name_of_its_own(tmp_path):
+    text = "fallback = 'floor'\n" + STAGE + "[stages.retrievers.floor]\ntype = 'popularity'\n"
+    assert read(tmp_path, text).fallback == "floor"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sede = 1\n" + GOOD, r"unknown key 'sede'; did you mean 'seed'\?"),
+        (STAGE + "kep = 3\n[stages.retrievers.popularity]\n", r"unknown key 'stages.0.kep'; did you mean 'keep'\?"),
+        (
+            GOOD + "l3 = 5\n",
+            r"first.ease: unknown key 'l3'; did you mean 'l2'\?.*known: l2, decay, max_items, type, depth",
+        ),
+        (GOOD + "dept = 5\n", r"first.ease: unknown key 'dept'; did you mean 'depth'\?"),
+        (GOOD + "l2 = -1\n", r"first.ease: l2: .*greater than 0.*got -1"),
+        (GOOD + "l2 = 'a'\n", r"first.ease: l2: .*valid number.*got 'a'"),
+        (GOOD + "depth = 0\n", r"first.ease: depth must be a whole number of at least 1, got 0"),
+        (GOOD + "depth = 1.5\n", r"depth must be a whole number"),
+        (GOOD + "type = 3\n", r"first.ease: type must be the name of a component, got 3"),
+        (GOOD + "[stages.retrievers.eaze]\n", r"no component is called 'eaze'; did you mean 'ease'\?"),
+        (GOOD + "[stages.retrievers.seen]\n", r"'seen' is a policy and cannot stand among the retrievers"),
+        (GOOD + "[stages.scorers.other]\ntype='ease'\n", r"'other' is a retriever and cannot stand among the scorers"),
+        (GOOD + "[stages.fusion]\ntype='ease'\n", r"is a retriever and cannot stand among the fusions"),
+        (GOOD + "[stages.fusion]\nconstan=1\n", r"first_fusion: unknown key 'constan'; did you mean 'constant'\?"),
+        (GOOD + "[policies.ease]\n", r"is a retriever and cannot stand among the policys|'ease'"),
+        (GOOD + STAGE, r"the name 'first' is used twice"),
+        (GOOD + "[[stages]]\nname='two'\n[stages.retrievers.ease]\n", r"the name 'ease' is used twice"),
+        (GOOD + "[[stages]]\nname='ease'\n", r"the name 'ease' is used twice"),
+        (GOOD + "[stages.retrievers.first_fusion]\ntype='ease'\n", r"the name 'first_fusion' is used twice"),
+        (GOOD + "[stages.retrievers.'../up']\ntype='ease'\n", r"the name '../up' may hold letters"),
+        (STAGE + "[stages.scorers.cross_encoder]\n", r"'first' comes first and needs at least one retriever"),
+        (STAGE + "[stages.retrievers.ease]\n", r"fallback 'popularity' must name a retriever of the first stage"),
+        ("stages = []\n", r"stages: .*at least 1"),
+        ("min_interactions = 2\n" + GOOD, r"min_interactions: .*greater than or equal to 3.*got 2"),
+        (STAGE + "keep = 0\n[stages.retrievers.popularity]\n", r"stages.0.keep: .*greater than 0"),
+        ("[[stages]]\n[stages.retrievers.popularity]\n", r"stages.0.name: "),
+        ("stages = 3\n", r"stages: "),
+        (STAGE + "retrievers = 'ease'\n", r"stages.0.retrievers: "),
+        ("seed = \n", r"cannot read the configuration .*my.toml: .*line 1"),
+    ],
+)
+def test_what_is_wrong_is_named_with_the_file(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        read(tmp_path, text)
+    assert "my.toml" in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_several_mistakes_are_named_at_once():
+    with pytest.raises(ConfigError, match=r"'sede'.*; .*'falback'"):
+        Config.from_dict({"sede": 1, "falback": "x"})
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    (tmp_path / "latin.toml").write_bytes("seed = 1 # é".encode("latin-1"))
+    for path in (tmp_path / "missing.toml", tmp_path, tmp_path / "latin.toml"):
+        with pytest.raises(LlmrecError, match="cannot read the configuration"):
+            Config.from_toml(path)
