@@ -17,13 +17,13 @@ from llmrec.component import FitContext, silent
 from llmrec.config import Config, Settings, StageConfig, resolve
 from llmrec.data import Catalog, Holdout, Interactions, leave_last_out, without_last
 from llmrec.errors import DataError
-from llmrec.pipeline import Recommender
+from llmrec.pipeline import Recommender, Searches
 from llmrec.policy import Policy
 from llmrec.retrieve import Retriever
 from llmrec.stage import Stage, score_candidates
 from llmrec.types import Candidates
 
-__all__ = ["fit"]
+__all__ = ["describe_fit", "fit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +97,20 @@ def fit(
         progress("fitting the retrievers again, now on all interactions")
         context = replace(context, train=material.final)
         stages = tuple(_refit(done, stage, context) for done, stage in zip(stages, config.stages, strict=True))
-    about = {
+    about = describe_fit(config, catalog, interactions, holdout)
+    return replace(_assemble(config, material, catalog, stages, policies), about=about)
+
+
+def describe_fit(
+    config: Config, catalog: Catalog, interactions: Interactions, holdout: Literal["none", "last"]
+) -> dict[str, Any]:
+    """Return what a recommender fitted so says of itself: JSON values; equal ones were made from the same."""
+    return {
         "holdout": holdout,
         "min_interactions": config.min_interactions,
-        "config": config.model_dump(mode="json"),
+        "config": config.filled(),
         "data": {"catalog": catalog.fingerprint, "interactions": interactions.fingerprint},
     }
-    return replace(_assemble(config, material, catalog, stages, policies), about=about)
 
 
 def _material(config: Config, catalog: Catalog, interactions: Interactions, holdout: str) -> _Material:
@@ -144,7 +151,8 @@ def _fit_stage(config: StageConfig, context: FitContext, before: Recommender | N
     cases = _some(context.validation, config.tuning_users, context.seed)
     context.progress(f"tuning the fusion of stage {config.name!r} on {len(cases.targets)} validation cases")
     candidates = _tuning_candidates(cases, before, retrievers, scorers)
-    context = replace(context, validation=cases, candidates=candidates)
+    readers = tuple(r.name for r, _ in retrievers if isinstance(r, Searches))
+    context = replace(context, validation=cases, candidates=candidates, wish_columns=readers)
     fusion = resolve(f"{config.name}_fusion", {"type": "rrf", **config.fusion}, "fusion", config.name)
     return Stage(config.name, retrievers, scorers, _fit_one(fusion, context), config.keep)
 

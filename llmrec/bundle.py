@@ -40,7 +40,7 @@ def write_bundle(path: Path, structure: Mapping[str, Any], parts: Mapping[str, S
     """Write a bundle so that a reader sees the old one, or the new one, and never half of either.
 
     Args:
-        path: the bundle's folder; an existing bundle there is replaced, anything else is left alone.
+        path: the bundle's folder; a bundle or an empty folder there is replaced, anything else is left alone.
         structure: JSON values that describe how the parts fit together.
         parts: the state of each part, by name.
 
@@ -51,7 +51,7 @@ def write_bundle(path: Path, structure: Mapping[str, Any], parts: Mapping[str, S
         BundleError: `path` exists and is not a bundle, or cannot be written.
     """
     path = path.expanduser().resolve()
-    if path.exists() and not _is_bundle(path):
+    if path.exists() and not (_is_bundle(path) or _is_empty(path)):
         raise BundleError(f"{path} exists and is not a bundle; choose another path or remove it first")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,6 +121,10 @@ def _verify(path: Path, files: Mapping[str, Any]) -> None:
     here = {p.relative_to(path).as_posix() for p in path.rglob("*") if not p.is_dir()}
     if extra := sorted(here - set(files) - {MANIFEST}):
         raise BundleError(f"{path / extra[0]} is not part of the bundle; remove it, or save or copy the bundle again")
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
 
 
 def _is_bundle(path: Path) -> bool:

@@ -87,6 +87,7 @@ class FitContext:
         train: the interactions to learn from.
         validation: cases for tuning, or None; models in `first_stage` have never seen their targets.
         candidates: for a fusion, the stage's columns on the validation queries, one row per case; or None.
+        wish_columns: for a fusion, the columns that understand a free-text wish.
         first_stage: what the stages before rank, for components that learn from their mistakes; or None.
         work: a folder for what training writes.
         seed: for every random choice.
@@ -98,6 +99,7 @@ class FitContext:
     train: Interactions
     validation: Holdout | None = None
     candidates: Candidates | None = None
+    wish_columns: tuple[str, ...] = ()
     first_stage: Proposes | None = None
     work: Path = field(default_factory=lambda: Path("runs"))
     seed: int = 0

@@ -136,6 +136,22 @@ class Config(BaseModel):
             raise ConfigError(f"cannot read the configuration {path}: {error}") from error
         return cls.from_dict(values, source=str(path))
 
+    def filled(self) -> dict[str, Any]:
+        """Return JSON values with every component's defaults written out: what a bundle says it was made with."""
+        values = self.model_dump(mode="json")
+        for stage, own in zip(self.stages, values["stages"], strict=True):
+            own["retrievers"] = {n: _fill(n, t, "retriever") for n, t in stage.retrievers.items()}
+            own["scorers"] = {n: _fill(n, t, "scorer") for n, t in stage.scorers.items()}
+            own["fusion"] = _fill("rrf", stage.fusion, "fusion")
+        values["policies"] = {n: _fill(n, t, "policy") for n, t in self.policies.items()}
+        return values
+
+
+def _fill(name: str, table: Table, role: Role) -> Table:
+    settings = resolve(name, table, role, role)
+    depth = {"depth": settings.depth} if role == "retriever" else {}
+    return {"type": table.get("type", name), **depth, **settings.values.model_dump(mode="json")}
+
 
 def _check_names(names: list[str]) -> None:
     """Raise ConfigError for a name that is used twice, or that cannot name a folder of a bundle."""

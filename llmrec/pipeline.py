@@ -24,14 +24,11 @@ __all__ = ["Recommender", "Searches", "load"]
 
 
 @runtime_checkable
-class Searches(Protocol):
-    """A retriever that can compare items with items, and texts with items."""
+class Searches(Retriever, Protocol):
+    """A retriever that understands text: it compares items with items, and free-text wishes with items."""
 
     def similar(self, rows: Int32Array, k: int) -> Ranking:
         """Return the k items nearest to each given one."""
-
-    def retrieve(self, queries: Queries, k: int) -> Ranking:
-        """Return the k nearest items per query."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,6 +116,7 @@ class Recommender:
         *,
         histories: Sequence[Sequence[str]] | None = None,
         wishes: Sequence[str | None] | None = None,
+        profiles: Mapping[str, Sequence[Any]] | None = None,
         exclude: Sequence[Sequence[str]] | None = None,
         allow: Sequence[str] | None = None,
     ) -> Queries:
@@ -128,6 +126,7 @@ class Recommender:
             users: known users; their stored histories are used.
             histories: item ids per query, oldest first; instead of `users`.
             wishes: a free text per query ("a slow western"), or None.
+            profiles: user fields by name, one value per query, for templates that show them; see `Users.profiles`.
             exclude: item ids per query that must not come back.
             allow: only these items may come back, for every query.
 
@@ -135,7 +134,8 @@ class Recommender:
             UnknownIdError: a user or item is not known.
             DataError: nothing is asked for, or the arguments differ in length.
         """
-        sizes = {len(part) for part in (users, histories, wishes, exclude) if part is not None}
+        parts = (users, histories, wishes, exclude, *(profiles or {}).values())
+        sizes = {len(part) for part in parts if part is not None}
         if len(sizes) != 1 or (users is not None and histories is not None):
             raise DataError("give users or histories, wishes, or both, all of the same length")
         if wishes is not None and any(w is not None and not w.strip() for w in wishes):
@@ -146,7 +146,8 @@ class Recommender:
             rows = [self.catalog.items.rows(h).tolist() for h in histories or [[]] * sizes.pop()]
             base = Queries.from_lists(rows)
         banned = None if exclude is None else Csr.from_lists([self.catalog.items.rows(e).tolist() for e in exclude])
-        return replace(base, texts=wishes, exclude=banned, allow=None if allow is None else self._mask(allow))
+        allowed = None if allow is None else self._mask(allow)
+        return replace(base, texts=wishes, profiles=profiles, exclude=banned, allow=allowed)
 
     def decode(self, ranking: Ranking) -> list[list[Recommendation]]:
         """Turn rows back into ids: one list of recommendations per query."""

@@ -158,20 +158,21 @@ def test_no_manifest_leads_out_of_the_bundle(tmp_path, saved):
         read_bundle(saved)
 
 
-@pytest.mark.parametrize("content", ["file", "empty folder", "folder"])
+@pytest.mark.parametrize("content", ["file", "folder"])
 def test_only_a_bundle_is_ever_replaced(tmp_path, parts, content):
     path = tmp_path / "precious"
-    if content == "file":
-        path.write_text("precious")
-    else:
-        path.mkdir()
-        if content == "folder":
-            (path / "thesis.txt").write_text("precious")
+    precious = path if content == "file" else path / "thesis.txt"
+    precious.parent.mkdir(exist_ok=True)
+    precious.write_text("precious")
     with pytest.raises(BundleError, match="is not a bundle; choose another path"):
         write_bundle(path, {}, parts)
-    assert path.is_dir() == (content != "file")
-    if content != "empty folder":
-        assert "precious" in (path if content == "file" else path / "thesis.txt").read_text()
+    assert precious.read_text() == "precious"
+
+
+def test_an_empty_folder_becomes_a_bundle(tmp_path, parts):
+    (tmp_path / "mine").mkdir()
+    path = write_bundle(tmp_path / "mine", {"it": 1}, parts)
+    assert read_bundle(path)[0] == {"it": 1}
 
 
 @pytest.mark.parametrize("step", ["_write_part", "_write_manifest", "_swap", "_exchange"])

@@ -142,7 +142,7 @@ def test_the_trace_tells_how_the_ranking_came_about(cascade, queries):
             assert ranks["hybrid"] <= 4
             assert 1 <= ranks["popularity"] <= 12
             assert {"popularity", "hybrid", "rerank"} <= set(scores)
-            assert ("cross_encoder" in scores) == (len(queries.histories[row]) > 0)
+            assert ("cross_encoder" in scores) == (len(queries.histories[row]) > 0 and not queries.wishes[row])
             assert ("dense" in scores) == (len(queries.histories[row]) > 0 or bool(queries.texts[row]))
     assert trace.queries.exclude is not None
     assert trace.ranks(0, 99) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -24,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     _never_fail_to_print()
+    # Threads that wait should sleep: on a shared machine spinning ones cost several times what they gain elsewhere.
+    # Read when torch is loaded, so this is the last place that can say so; the user's own setting stands.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         from llmrec.cli.app import app
 

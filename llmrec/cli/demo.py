@@ -43,7 +43,7 @@ def demo(
 
     The first run fits and saves a bundle (minutes); later ones load it, and compute every number from it again.
     """
-    from llmrec.cli.tour import measure, three_users, typed_item, wish_list
+    from llmrec.cli.tour import measure, three_users, typed_item, weights, wish_list
     from llmrec.data import leave_last_out, load_dataset
     from llmrec.types import Item
 
@@ -69,7 +69,7 @@ def demo(
                 new_wish,
                 next(user for user in users if user["taste"] == "Sci-Fi"),
             ),
-            "fusion": {stage.name: dict(stage.fusion.weights) for stage in recommender.stages},
+            "fusion": weights(recommender),
             "results": measure(recommender, data.interactions, holdout, say),
             "bundle": str(path),
         }
@@ -81,18 +81,13 @@ def demo(
 
 def fitted(data: Dataset, out: Path, refit: bool, say: Callable[[str], None]) -> Path:
     """Return a bundle of the default pipeline, fitted without the last interactions; fit one where there is none."""
-    from llmrec.build import fit
+    from llmrec.build import describe_fit, fit
     from llmrec.bundle import read_manifest
     from llmrec.config import Config
     from llmrec.errors import BundleError
 
     config = Config()
-    wanted = {
-        "holdout": "last",
-        "min_interactions": config.min_interactions,
-        "config": config.model_dump(mode="json"),
-        "data": {"catalog": data.catalog.fingerprint, "interactions": data.interactions.fingerprint},
-    }
+    wanted = describe_fit(config, data.catalog, data.interactions, "last")
     try:
         if not refit and read_manifest(out.resolve()).get("structure", {}).get("about") == wanted:
             return out.resolve()
@@ -121,7 +116,7 @@ def _show(console: Console, shown: Mapping[str, Any], out: Path) -> None:
 def _show_list(console: Console, entries: list[dict[str, Any]]) -> None:
     """Print a list with the rank each retriever and stage gave, and the scores they gave it for."""
     columns = ["popularity", "ease", "dense", "hybrid", "cross_encoder"]
-    header = ("", "recommended", "genres", *(_HEADS[c] for c in columns))
+    header = ("", "item", "genres", *(_HEADS[c] for c in columns))
     rows: list[tuple[str, ...]] = [header]
     for entry in entries:
         cells = [_cell(entry["ranks"].get(c), entry["scores"].get(c)) for c in columns]
@@ -130,7 +125,7 @@ def _show_list(console: Console, entries: list[dict[str, Any]]) -> None:
 
 
 _HEADS = {
-    "popularity": "popularity",
+    "popularity": "popular",
     "ease": "EASE",
     "dense": "text",
     "hybrid": "fused",

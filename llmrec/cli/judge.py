@@ -82,13 +82,14 @@ def sample(holdout: Holdout, users: int, seed: int = 0) -> Holdout:
 def judge(interactions: Interactions, cases: Mapping[str, Case]) -> dict[str, Report]:
     """Measure each case by full ranking; leave-last-out."""
     from llmrec.evaluate import evaluate, leave_last_out_card
+    from llmrec.policy import Seen
 
     reports = {}
     for name, case in cases.items():
         card = leave_last_out_card(
             interactions,
             case.holdout,
-            seen_excluded=any(p.component == "seen" for p in case.recommender.policies),
+            seen_excluded=any(isinstance(policy, Seen) for policy in case.recommender.policies),
             note=case.note,
         )
         reports[name] = evaluate(case.recommender, case.holdout, n_items=len(case.recommender.catalog), protocol=card)

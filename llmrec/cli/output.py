@@ -103,7 +103,10 @@ def print_rows(console: Console, rows: Sequence[Sequence[str]], *, left: int = 1
     heading = None if title is None else printable(title)
     table = Table(box=box.SIMPLE_HEAD, title=heading, title_justify="left", title_style="bold", pad_edge=False)
     for place, name in enumerate(rows[0]):
-        table.add_column(printable(name), justify="left" if place < left else "right", overflow="fold")
+        longest = max(map(len, name.split()), default=0)  # on a narrow terminal, values wrap and names stay whole
+        table.add_column(
+            printable(name), justify="left" if place < left else "right", overflow="fold", min_width=longest
+        )
     for row in rows[1:]:
         table.add_row(*(printable(cell) for cell in row))
     console.print(table)

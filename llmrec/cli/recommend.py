@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llmrec.cli.fit import HoldoutChoice
+from llmrec.cli.lists_file import SUFFIXES, write_lists
 from llmrec.cli.output import print_json, progress
 from llmrec.cli.search import CountOption, JsonOption, show_lists
 from llmrec.cli.source import BundleOption, InteractionsOption, read_log, split_ids
-from llmrec.errors import ConfigError, DataError, LeakageError, LlmrecError
+from llmrec.errors import ConfigError, DataError, LeakageError
 
 if TYPE_CHECKING:
     from llmrec.data import Interactions
     from llmrec.pipeline import Recommender
-    from llmrec.types import Int64Array, Queries
+    from llmrec.types import Int64Array, Ranking
 
 __all__ = ["recommend"]
-
-BATCH = 4096
-SUFFIXES = (".parquet", ".csv")
 
 
 def recommend(
@@ -66,15 +64,15 @@ def recommend(
     rows = log.users.rows(ids).astype("int64")
     if out is not None:
         with progress() as say:
-            lines = _write_whole(out, lambda place: _write(recommender, log, rows, wish, k, place, say))
+            answer = partial(_answer, recommender, log, wish, k)
+            lines = write_lists(out, recommender.catalog, log.users, rows, answer, say)
         if as_json:
             print_json({"out": str(out.resolve()), "users": len(ids), "k": k, "rows": lines})
         else:
             typer.echo(f"wrote {out}: {len(ids):,} users, up to {k} items each")
         return
-    queries = _with_wish(log.queries(rows), wish)
     asked = [_asked(user_id=user, wish=wish) for user in ids]
-    show_lists(recommender, recommender.recommend(queries, k), asked, as_json)
+    show_lists(recommender, _answer(recommender, log, wish, k, rows), asked, as_json)
 
 
 def _set(holdout: HoldoutChoice) -> HoldoutChoice | None:
@@ -102,13 +100,13 @@ def _check_understood(recommender: Recommender, wish: str | None) -> None:
     """Raise ConfigError where a wish would be left unheeded."""
     from llmrec.pipeline import Searches
 
-    stages = recommender.stages
-    if wish is None or any(
-        stage.scorers or any(isinstance(r, Searches) for r, _ in stage.retrievers) for stage in stages
-    ):
+    retrievers = [retriever for stage in recommender.stages for retriever, _ in stage.retrievers]
+    scorers = [scorer for stage in recommender.stages for scorer in stage.scorers]
+    if wish is None or scorers or any(isinstance(retriever, Searches) for retriever in retrievers):
         return
     raise ConfigError(
-        "this bundle knows items by their interactions only, so --wish would change nothing; fit one with a dense retriever"
+        "this bundle knows items by their interactions only, so --wish would change nothing; "
+        "fit one with a dense retriever"
     )
 
 
@@ -138,70 +136,9 @@ def _histories(recommender: Recommender, interactions: Path | None, holdout: Hol
     return recommender.histories
 
 
-def _with_wish(queries: Queries, wish: str | None) -> Queries:
-    from dataclasses import replace
-
-    return queries if wish is None else replace(queries, texts=[wish] * len(queries))
-
-
-def _write_whole(out: Path, write: Callable[[Path], int]) -> int:
-    """Write a file in one piece: whatever happens, there is a whole new file, or what was there before.
-
-    Raises:
-        LlmrecError: the file cannot be written.
-    """
-    partial = out.with_name(f".{out.stem}.{os.getpid()}.partial{out.suffix}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lines = write(partial)
-            partial.replace(out)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise LlmrecError(f"cannot write {out}: {error.strerror or error}") from error
-    return lines
-
-
-def _write(
-    recommender: Recommender,
-    log: Interactions,
-    rows: Int64Array,
-    wish: str | None,
-    k: int,
-    place: Path,
-    say: Callable[[str], None],
-) -> int:
-    """Write lists batch by batch, so that memory stays bounded; return how many lines there are."""
-    import pyarrow as pa
-    from pyarrow import csv, parquet
-
-    schema = pa.schema(
-        [("user_id", pa.string()), ("rank", pa.int32()), ("item_id", pa.string()), ("score", pa.float32())]
-    )
-    lines = 0
-    open_writer = csv.CSVWriter if place.suffix == ".csv" else parquet.ParquetWriter
-    with open_writer(place, schema) as writer:
-        for start in range(0, len(rows), BATCH):
-            part = rows[start : start + BATCH]
-            queries = _with_wish(log.queries(part), wish)
-            columns = _columns(recommender, log.users.decode(part), queries, k)
-            writer.write_batch(pa.record_batch(columns, schema=schema))
-            lines += len(columns[0])
-            say(f"{min(start + BATCH, len(rows)):,} of {len(rows):,} users")
-    return lines
-
-
-def _columns(recommender: Recommender, users: Sequence[str], queries: Queries, k: int) -> list[Any]:
-    """Arrow columns user_id, rank, item_id, score; one row a recommendation."""
-    import numpy as np
-    import pyarrow as pa
-
-    ranking = recommender.recommend(queries, k)
-    owners, places = np.nonzero(ranking.items >= 0)
-    return [
-        pa.array([users[owner] for owner in owners], pa.string()),
-        pa.array(places + 1, pa.int32()),
-        pa.array(recommender.catalog.items.decode(ranking.items[owners, places]), pa.string()),
-        pa.array(ranking.scores[owners, places], pa.float32()),
-    ]
+def _answer(recommender: Recommender, log: Interactions, wish: str | None, k: int, rows: Int64Array) -> Ranking:
+    """The lists of known users, Int64[n] rows into the log; all with the same wish, if any."""
+    queries = log.queries(rows)
+    if wish is not None:
+        queries = replace(queries, texts=[wish] * len(queries))
+    return recommender.recommend(queries, k)

@@ -43,8 +43,6 @@ InteractionsOption = Annotated[
     typer.Option("--interactions", metavar="FILE", help="The log: user_id, item_id and, for the order, timestamp."),
 ]
 
-TIME_NAMES = ("timestamp", "time", "t")
-
 
 def read_data(
     dataset: str | None, items: Path | None, interactions: Path | None, progress: Callable[[str], None]
@@ -74,12 +72,10 @@ def read_log(path: Path, catalog: Catalog) -> Interactions:
     Raises:
         DataError: the file is not as it must be.
     """
-    from llmrec.data import InteractionColumns, Interactions, read_table
+    from llmrec.data import Interactions, read_table, usual_columns
 
     table = read_table(path)
-    time = next((name for name in TIME_NAMES if name in table.column_names), None)
-    weight = "weight" if "weight" in table.column_names else None
-    return Interactions.from_table(table, catalog, InteractionColumns(time=time, weight=weight))
+    return Interactions.from_table(table, catalog, usual_columns(table.column_names))
 
 
 def split_ids(text: str, option: str) -> list[str]:
@@ -103,7 +99,7 @@ def check_place(out: Path) -> None:
     from llmrec.bundle import read_manifest
 
     place = out.expanduser().resolve()
-    if place.exists():
+    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
         try:
             read_manifest(place)
         except BundleError as error:

@@ -11,10 +11,11 @@ from llmrec.cli.judge import Case, judge, parts, sample
 
 if TYPE_CHECKING:
     from llmrec.data import Holdout, Interactions
+    from llmrec.evaluate import Report
     from llmrec.pipeline import Recommender
     from llmrec.types import Item, Queries
 
-__all__ = ["measure", "three_users", "typed_item", "wish_list"]
+__all__ = ["measure", "three_users", "typed_item", "weights", "wish_list"]
 
 TASTES = ("Sci-Fi", "Children's", "Film-Noir")
 RECENT = 12
@@ -76,6 +77,14 @@ def typed_item(recommender: Recommender, item: Item, wish: str, fan: Mapping[str
     }
 
 
+def weights(recommender: Recommender) -> dict[str, dict[str, float]]:
+    """The weight of each score column in each stage's fusion, by stage."""
+    from llmrec.fuse import ReciprocalRankFusion
+
+    fusions = {stage.name: stage.fusion for stage in recommender.stages}
+    return {name: dict(f.weights) for name, f in fusions.items() if isinstance(f, ReciprocalRankFusion)}
+
+
 def measure(recommender: Recommender, log: Interactions, holdout: Holdout, say: Say) -> dict[str, Any]:
     """Measure each part on all users; the reranked list, and the list it reranks, on a fixed sample."""
     from llmrec.evaluate import compare_pairs
@@ -89,7 +98,7 @@ def measure(recommender: Recommender, log: Interactions, holdout: Holdout, say: 
         f"{_LABELS[first]}, sample*": Case(everyone[first], some, limits),
         f"{_LABELS[last]}, sample*": Case(recommender, some, limits),
     }
-    reports = {}
+    reports: dict[str, Report] = {}
     for name, case in cases.items():
         say(f"measuring {name} on {len(case.holdout.targets)} users")
         reports |= judge(log, {name: case})
@@ -121,7 +130,7 @@ def _most_of(recommender: Recommender, holdout: Holdout, taste: str) -> int:
     """The case whose latest items are most of one genre; the longer history where two are alike."""
     records = recommender.catalog.records(np.arange(len(recommender.catalog), dtype=np.int32))
     is_taste = np.array([taste in (record["genres"] or "").split() for record in records])
-    histories = holdout.queries.histories
+    histories = [holdout.queries.histories[row] for row in range(len(holdout))]
     shares = [(is_taste[h[-RECENT:]].mean() if len(h) >= RECENT else 0.0, len(h)) for h in histories]
     return max(range(len(shares)), key=lambda row: shares[row])
 

@@ -1,7 +1,7 @@
 """Catalogs, interaction logs, users, and the splits that keep them honest."""
 
 from llmrec.data.catalog import Catalog
-from llmrec.data.datasets import Dataset, load_dataset
+from llmrec.data.datasets import Dataset, load_dataset, usual_columns
 from llmrec.data.interactions import InteractionColumns, Interactions
 from llmrec.data.splits import Holdout, Split, check_leakage, leave_last_out, without_last
 from llmrec.data.tables import read_table
@@ -21,5 +21,6 @@ __all__ = [
     "leave_last_out",
     "load_dataset",
     "read_table",
+    "usual_columns",
     "without_last",
 ]

@@ -17,7 +17,7 @@ from llmrec.data.tables import read_table
 from llmrec.data.users import Users
 from llmrec.errors import DataError
 
-__all__ = ["Dataset", "load_dataset"]
+__all__ = ["Dataset", "load_dataset", "usual_columns"]
 
 _EXTENSIONS = (".csv", ".tsv", ".parquet")
 _TIME_NAMES = ("timestamp", "time", "t")
@@ -82,7 +82,7 @@ def load_dataset(
 def _load_recbole(name: str, stem: Path, rename: Mapping[str, str], repeats: Repeats) -> Dataset:
     catalog = Catalog.from_table(read_recbole(stem, ".item"), rename=rename)
     log = read_recbole(stem, ".inter")
-    interactions = Interactions.from_table(log, catalog, _columns(log.column_names), repeats)
+    interactions = Interactions.from_table(log, catalog, usual_columns(log.column_names), repeats)
     users = Users.from_table(read_recbole(stem, ".user")) if Path(f"{stem}.user").is_file() else None
     return Dataset(name, catalog, interactions, users)
 
@@ -98,11 +98,12 @@ def _load_folder(folder: Path, repeats: Repeats) -> Dataset:
         )
     catalog = Catalog.from_file(items)
     table = read_table(log)
-    interactions = Interactions.from_table(table, catalog, _columns(table.column_names), repeats)
+    interactions = Interactions.from_table(table, catalog, usual_columns(table.column_names), repeats)
     return Dataset(folder.resolve().name, catalog, interactions, Users.from_file(users) if users else None)
 
 
-def _columns(names: Sequence[str]) -> InteractionColumns:
+def usual_columns(names: Sequence[str]) -> InteractionColumns:
+    """Find the usual columns of a log: "timestamp", "time" or "t" for the time, "weight" for the weight, if there."""
     time = next((name for name in _TIME_NAMES if name in names), None)
     return InteractionColumns(time=time, weight="weight" if "weight" in names else None)
 

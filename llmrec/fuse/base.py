@@ -6,17 +6,14 @@ from typing import Protocol
 
 import numpy as np
 
+from llmrec.component import Saves
 from llmrec.types import Candidates, Float32Array, Int32Array, Queries
 
 __all__ = ["Fusion", "column_ranks"]
 
 
-class Fusion(Protocol):
+class Fusion(Saves, Protocol):
     """Turns several score columns into one."""
-
-    @property
-    def name(self) -> str:
-        """The fusion's name in this pipeline."""
 
     def fuse(self, queries: Queries, candidates: Candidates) -> Float32Array:
         """Return Float32[n, k], finite at every candidate, whatever evidence is missing."""

@@ -19,6 +19,7 @@ from llmrec.types import BoolArray, Candidates, Float32Array, Int32Array, Querie
 
 __all__ = ["COMPONENT", "ReciprocalRankFusion", "RrfConfig", "fit_rrf"]
 
+Float64Array = NDArray[np.float64]
 Weights = Mapping[str, float]
 
 
@@ -29,14 +30,16 @@ class RrfConfig(ComponentConfig):
         constant: added to every rank; small values trust the top of each list more.
         weights: weight of each column; none: tuned on validation cases, or all alike without any.
         grid: the weights that tuning tries for each column, beside a leading column at 1.
-        wish_columns: columns that understand a free-text wish.
+        caution: how many standard errors of its gain a weight must be worth; see `fit_rrf`.
+        wish_columns: columns that understand a free-text wish; none: those of the stage's text retrievers.
         wish_share: share of the weight these have when a query carries a wish.
     """
 
     constant: float = Field(default=60.0, ge=0)
     weights: dict[str, float] | None = None
     grid: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
-    wish_columns: tuple[str, ...] = ("dense",)
+    caution: float = Field(default=2.0, ge=0)
+    wish_columns: tuple[str, ...] | None = None
     wish_share: float = Field(default=0.8, ge=0, le=1)
 
 
@@ -51,34 +54,42 @@ class ReciprocalRankFusion:
     Attributes:
         name: the fusion's name in this pipeline.
         config: its settings.
-        weights: weight of each column, >= 0.
+        weights: weight of each column, >= 0; a column of weight 0 is heard only where no other has evidence.
+        wish_columns: columns that understand a free-text wish.
     """
 
     component: ClassVar[str] = "rrf"
     name: str
     config: RrfConfig
     weights: Weights
+    wish_columns: tuple[str, ...] = ()
 
     def fuse(self, queries: Queries, candidates: Candidates) -> Float32Array:
         """Return Float32[n, k]: the fused scores, finite everywhere, 0 where no column has evidence."""
         ranks = {name: column_ranks(candidates.columns[name]) for name in self.weights}
         fused = _fuse(ranks, self.weights, self.config.constant)
         wishes = queries.wishes
-        if wishes.any() and any(name in self.weights for name in self.config.wish_columns):
+        if wishes.any() and any(name in self.weights for name in self.wish_columns):
             ranks = {name: rank[wishes] for name, rank in ranks.items()}
             fused[wishes] = _fuse(ranks, self._wish_weights(), self.config.constant)
         return fused
 
     def state(self) -> State:
         """Return the weights and settings."""
-        return State({"settings": self.config.model_dump(mode="json"), "weights": dict(self.weights)})
+        return State(
+            {
+                "settings": self.config.model_dump(mode="json"),
+                "weights": dict(self.weights),
+                "wish_columns": list(self.wish_columns),
+            }
+        )
 
     def _wish_weights(self) -> Weights:
         """Give the wish columns their share of the weight; within each group the proportions stay."""
         share = self.config.wish_share
         groups = [
-            (share, [n for n in self.weights if n in self.config.wish_columns]),
-            (1 - share, [n for n in self.weights if n not in self.config.wish_columns]),
+            (share, [n for n in self.weights if n in self.wish_columns]),
+            (1 - share, [n for n in self.weights if n not in self.wish_columns]),
         ]
         shared: dict[str, float] = {}
         for total, names in groups:
@@ -88,27 +99,41 @@ class ReciprocalRankFusion:
 
 
 def _fuse(ranks: Mapping[str, Int32Array], weights: Weights, constant: float) -> Float32Array:
+    """Fuse the columns that have a weight; the others speak only where none of those has evidence."""
+    heard = {name: weight for name, weight in weights.items() if weight > 0}
+    unheard = {name: 1.0 for name in weights if name not in heard}
+    shape = next(iter(ranks.values())).shape
+    fused, silent = np.zeros(shape, np.float32), np.ones(shape, np.bool_)
+    for group in (heard, unheard):
+        scores, evidence = _mean_reciprocal(ranks, group, constant)
+        fused = np.where(silent, scores, fused)
+        silent &= ~evidence
+    return fused * np.float32(sum(w for _, w in sorted(heard.items())))
+
+
+def _mean_reciprocal(
+    ranks: Mapping[str, Int32Array], weights: Weights, constant: float
+) -> tuple[Float32Array, BoolArray]:
+    """The weighted mean of 1 / (constant + rank) over the columns with evidence, and where there is any."""
     # Not float64: this runs over all users x candidates, and ranks need no more digits.
     shape = next(iter(ranks.values())).shape
     total, evidence = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for name, weight in sorted(weights.items()):  # sums of floats depend on the order, scores must not
-        if weight <= 0:
-            continue
         rank = ranks[name]
         total += np.where(rank > 0, np.float32(weight) / (np.float32(constant) + rank), np.float32(0))
         evidence += np.where(rank > 0, np.float32(weight), np.float32(0))
-    scale = np.float32(sum(w for _, w in sorted(weights.items()) if w > 0))
-    fused: Float32Array = np.divide(total * scale, evidence, out=np.zeros(shape, np.float32), where=evidence > 0)
-    return fused
+    mean = np.divide(total, evidence, out=np.zeros(shape, np.float32), where=evidence > 0)
+    return mean, evidence > 0
 
 
 def fit_rrf(
     candidates: Candidates, targets: Int32Array, config: RrfConfig, *, name: str = "rrf"
 ) -> ReciprocalRankFusion:
-    """Tune the weights on NDCG@10 of the validation targets, two columns at a time.
+    """Tune the weights on validation targets, two columns at a time.
 
-    The search starts from the single best column at weight 1 and the others at 0, and a weight changes only
-    where that raises NDCG@10: a source that does not help stays out.
+    The search starts from the single best column at weight 1 and the others at 0. What counts is the gain in NDCG
+    (over the whole list, so that every case has a say) over that column alone, less `config.caution` standard
+    errors of the gain: a source whose help cannot be told from noise stays out.
 
     Args:
         candidates: the columns, one row per validation case; models behind them have not seen the targets.
@@ -122,41 +147,52 @@ def fit_rrf(
     is_target = candidates.items == targets[:, None]
     ranks = {n: column_ranks(candidates.columns[n]) for n in names}
 
-    def quality(weights: Weights) -> float:
+    def quality(weights: Weights) -> Float64Array:
         return _ndcg(_fuse(ranks, weights, config.constant), is_target, candidates.items >= 0)
 
     single = {n: quality({m: float(m == n) for m in names}) for n in names}
-    lead = max(single, key=lambda n: single[n])
-    weights, best = {n: float(n == lead) for n in names}, single[lead]
+    lead = max(single, key=lambda n: float(single[n].mean()))
+    weights, best = {n: float(n == lead) for n in names}, 0.0
     others = [n for n in names if n != lead]
     pairs = list(itertools.combinations(others, 2)) or [(n, n) for n in others]
     for _, pair in itertools.product(range(2), pairs):
         for values in itertools.product(config.grid, repeat=len(set(pair))):
             trial = {**weights, **dict(zip(pair, values, strict=False))}
-            if (found := quality(trial)) > best:
+            if (found := _lower_bound(quality(trial) - single[lead], config.caution)) > best:
                 best, weights = found, trial
     return ReciprocalRankFusion(name, config, weights)
 
 
-def _ndcg(fused: Float32Array, is_target: BoolArray, valid: BoolArray, k: int = 10) -> float:
-    """NDCG@k of one target per row; a tie with the target counts half."""
+def _lower_bound(gain: Float64Array, caution: float) -> float:
+    """The mean gain less `caution` standard errors; no gain at all where one case cannot tell."""
+    if len(gain) < 2:
+        return 0.0
+    return float(gain.mean() - caution * gain.std(ddof=1) / np.sqrt(len(gain)))
+
+
+def _ndcg(fused: Float32Array, is_target: BoolArray, valid: BoolArray) -> Float64Array:
+    """NDCG of one target per row, Float64[n]; a tie with the target counts half."""
     score = np.where(is_target, fused, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
     above = ((fused > score) & valid).sum(axis=1)
     level = ((fused == score) & valid).sum(axis=1)
-    rank: NDArray[np.float64] = above + (level - 1) / 2 + 1
-    return float(np.mean(np.where((rank <= k) & is_target.any(axis=1), 1 / np.log2(rank + 1), 0.0)))
+    rank: Float64Array = above + (level - 1) / 2 + 1
+    found: Float64Array = np.where(is_target.any(axis=1), 1 / np.log2(np.maximum(rank, 1) + 1), 0.0)
+    return found
 
 
 def _fit(context: FitContext, config: RrfConfig) -> ReciprocalRankFusion:
     candidates, cases = context.candidates, context.validation
     if candidates is None:
         raise ValueError("a fusion is fitted on candidates")
+    wish_columns = context.wish_columns if config.wish_columns is None else config.wish_columns
     if config.weights is not None:
         _check_columns(config.weights, candidates)
-        return ReciprocalRankFusion(context.name, config, config.weights)
-    if cases is None:
-        return ReciprocalRankFusion(context.name, config, dict.fromkeys(candidates.columns, 1.0))
-    return fit_rrf(candidates, cases.targets, config, name=context.name)
+        weights: Weights = config.weights
+    elif cases is None:
+        weights = dict.fromkeys(candidates.columns, 1.0)
+    else:
+        weights = fit_rrf(candidates, cases.targets, config, name=context.name).weights
+    return ReciprocalRankFusion(context.name, config, weights, wish_columns)
 
 
 def _check_columns(weights: Weights, candidates: Candidates) -> None:
@@ -169,7 +205,8 @@ def _check_columns(weights: Weights, candidates: Candidates) -> None:
 
 
 def _load(name: str, state: State, catalog: Catalog) -> ReciprocalRankFusion:
-    return ReciprocalRankFusion(name, RrfConfig.model_validate(state.config["settings"]), state.config["weights"])
+    config = RrfConfig.model_validate(state.config["settings"])
+    return ReciprocalRankFusion(name, config, state.config["weights"], tuple(state.config["wish_columns"]))
 
 
 COMPONENT = Component("fusion", RrfConfig, _fit, _load)

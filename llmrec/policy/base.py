@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from llmrec.component import Saves
 from llmrec.types import Queries, Ranking
 
 __all__ = ["Policy"]
 
 
-class Policy(Protocol):
+class Policy(Saves, Protocol):
     """Applies a rule, before retrieval where that saves work, and to the finished list."""
-
-    @property
-    def name(self) -> str:
-        """The policy's name in this pipeline."""
 
     def prepare(self, queries: Queries) -> Queries:
         """Narrow what retrievers may propose (`exclude`, `allow`); return the queries unchanged otherwise."""

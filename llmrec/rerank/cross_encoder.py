@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -11,9 +12,9 @@ from numpy.typing import NDArray
 from llmrec.data import Catalog
 from llmrec.models import PairScorer
 from llmrec.text import Template, TokenCounter, render_items, render_users
-from llmrec.types import Float32Array, Int32Array, Queries, State
+from llmrec.types import Float32Array, Int32Array, Int64Array, Queries, State
 
-__all__ = ["CrossEncoder", "load_cross_encoder", "render_pairs", "user_budget"]
+__all__ = ["CrossEncoder", "Pairs", "load_cross_encoder", "render_pairs", "user_budget"]
 
 SPECIAL_TOKENS = 4
 """Of a pair, at most: RoBERTa frames it with four, BERT with three."""
@@ -39,16 +40,20 @@ class CrossEncoder:
     catalog: Catalog
 
     def score(self, queries: Queries, items: Int32Array) -> Float32Array:
-        """Return logits, Float32[n, k]; NaN at pads and for queries without a history."""
+        """Return logits, Float32[n, k].
+
+        NaN at pads, and for queries without a history or with a wish: it was trained on neither.
+        """
         scores = np.full(items.shape, np.nan, dtype=np.float32)
-        has_history = np.diff(queries.offsets) > 0
-        rows, places = np.nonzero((items >= 0) & has_history[:, None])
+        trained_on = (np.diff(queries.offsets) > 0) & ~queries.wishes
+        rows, places = np.nonzero((items >= 0) & trained_on[:, None])
         if len(rows):
             asked, local = np.unique(rows, return_inverse=True)
-            batch, budget = queries.take(asked), user_budget(self.model.max_tokens, self.item_tokens)
-            chosen = items[rows, places]
-            pairs = render_pairs(self.template, self.catalog, batch, local, chosen, self.model, budget)
-            scores[rows, places] = self.model.score(pairs)
+            budget = user_budget(self.model.max_tokens, self.item_tokens)
+            pairs = render_pairs(
+                self.template, self.catalog, queries.take(asked), local, items[rows, places], self.model, budget
+            )
+            scores[rows, places] = self.model.score_rows(pairs.users, pairs.items, pairs.user_rows, pairs.item_rows)
         return scores
 
     def with_items(self, catalog: Catalog) -> Self:
@@ -70,6 +75,30 @@ def user_budget(max_tokens: int, item_tokens: int) -> int:
     return max_tokens - SPECIAL_TOKENS - item_tokens
 
 
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Pairs of texts, each text written once.
+
+    Attributes:
+        users: user texts.
+        items: item texts.
+        user_rows: Int64[m], which user text a pair has.
+        item_rows: Int64[m], which item text a pair has.
+        truncated: history items of all users that the token budget left out.
+    """
+
+    users: Sequence[str]
+    items: Sequence[str]
+    user_rows: Int64Array
+    item_rows: Int64Array
+    truncated: int
+
+    def texts(self) -> list[tuple[str, str]]:
+        """The pairs themselves."""
+        rows = zip(self.user_rows.tolist(), self.item_rows.tolist(), strict=True)
+        return [(self.users[user], self.items[item]) for user, item in rows]
+
+
 def render_pairs(
     template: Template,
     catalog: Catalog,
@@ -78,8 +107,8 @@ def render_pairs(
     items: Int32Array,
     counter: TokenCounter,
     budget: int,
-) -> list[tuple[str, str]]:
-    """Render (user text, item text) pairs; every query and every item is rendered once.
+) -> Pairs:
+    """Render user and item texts; every query and every item is rendered once.
 
     Args:
         template: a pair template.
@@ -90,10 +119,10 @@ def render_pairs(
         counter: counts tokens as the model does.
         budget: tokens of the user's text; see `user_budget`.
     """
-    users = render_users(template, catalog, queries, budget, counter, part="user").texts
+    users = render_users(template, catalog, queries, budget, counter, part="user")
     distinct, place = np.unique(items, return_inverse=True)
     texts = render_items(template, catalog, distinct.astype(np.int32), part="item")
-    return [(users[owner], texts[at]) for owner, at in zip(owners.tolist(), place.tolist(), strict=True)]
+    return Pairs(users.texts, texts, owners.astype(np.int64), place.astype(np.int64), int(users.truncated.sum()))
 
 
 def load_cross_encoder(name: str, state: State, catalog: Catalog) -> CrossEncoder:

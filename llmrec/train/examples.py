@@ -6,9 +6,9 @@ import numpy as np
 
 from llmrec.component import Proposes
 from llmrec.data import Holdout, Interactions
-from llmrec.types import Int32Array, Queries, select_rows
+from llmrec.types import BoolArray, Int32Array, Queries, select_rows
 
-__all__ = ["hard_negatives", "next_item_cases"]
+__all__ = ["hard_negatives", "next_item_cases", "random_negatives"]
 
 
 def next_item_cases(train: Interactions, n: int, *, seed: int, latest: int = 5) -> Holdout:
@@ -63,12 +63,33 @@ def hard_negatives(
         Int32[n, count], catalog rows; -1 where the list had too few.
     """
     proposed = first_stage.recommend(cases.queries, depth).items
-    offsets, picked = select_rows(train.offsets, cases.user_rows)
-    owners = np.repeat(np.arange(len(cases.targets), dtype=np.int64), np.diff(offsets))
-    taken = (owners << 32) + train.items[picked]
-    keys = (np.arange(len(proposed), dtype=np.int64)[:, None] << 32) + proposed
-    usable = (proposed >= 0) & ~np.isin(keys, taken)
+    usable = (proposed >= 0) & ~_taken(cases, train, proposed)
     draw = np.where(usable, np.random.default_rng(seed).random(proposed.shape), 2.0)
     order = np.argsort(draw, axis=1, kind="stable")[:, :count]
     chosen = np.where(np.take_along_axis(usable, order, axis=1), np.take_along_axis(proposed, order, axis=1), -1)
     return np.pad(chosen, ((0, 0), (0, count - chosen.shape[1])), constant_values=-1).astype(np.int32)
+
+
+def random_negatives(cases: Holdout, train: Interactions, *, count: int, seed: int) -> Int32Array:
+    """Draw negatives evenly from the catalog; what the user took is left out.
+
+    Args:
+        cases: training cases.
+        train: the interactions the cases come from.
+        count: negatives per case.
+        seed: for the draw.
+
+    Returns:
+        Int32[n, count], catalog rows; -1 where a draw hit what the user took.
+    """
+    shape = (len(cases.targets), count)
+    drawn = np.random.default_rng(seed).integers(0, train.catalog_size, shape).astype(np.int32)
+    return np.where(_taken(cases, train, drawn), np.int32(-1), drawn)
+
+
+def _taken(cases: Holdout, train: Interactions, items: Int32Array) -> BoolArray:
+    """Bool[n, k]: True where an item is anywhere in the training history of the case's user."""
+    offsets, picked = select_rows(train.offsets, cases.user_rows)
+    owners = np.repeat(np.arange(len(cases.targets), dtype=np.int64), np.diff(offsets))
+    taken = (owners << 32) + train.items[picked]
+    return np.isin((np.arange(len(items), dtype=np.int64)[:, None] << 32) + items, taken)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,8 +17,8 @@ from llmrec.component import Component, ComponentConfig, FitContext, silent
 from llmrec.errors import ConfigError, DataError, MissingExtraError
 from llmrec.models import PairScorer, TextEncoder, best_placement, quiet_transformers
 from llmrec.rerank import CrossEncoder, load_cross_encoder, render_pairs, user_budget
-from llmrec.text import load_template
-from llmrec.train.examples import hard_negatives, next_item_cases
+from llmrec.text import Template, load_template
+from llmrec.train.examples import hard_negatives, next_item_cases, random_negatives
 
 __all__ = ["COMPONENT", "CrossEncoderConfig", "PairExamples", "train_pair_scorer"]
 
@@ -30,8 +32,11 @@ class CrossEncoderConfig(ComponentConfig):
         max_tokens: limit on a pair's length, special tokens included.
         item_tokens: tokens kept for the item.
         cases: training cases drawn from the training histories.
-        negatives: hard negatives per case.
-        negative_depth: negatives are drawn from the first stage's best so many.
+        hard_negatives: per case, drawn from what the first stage ranks high and the user did not take.
+        hard_depth: hard negatives are drawn from the first stage's best so many.
+        hard_label: their label, between 0 (a random item) and 1 (what was taken): the first stage's best are better
+            guesses than random items, and many were merely not seen yet.
+        random_negatives: per case, drawn evenly from the catalog; without any, what is left to learn is mostly noise.
         epochs: passes over the training pairs.
         batch_size: pairs per step.
         learning_rate: the highest learning rate; it warms up over a tenth of the steps, then falls linearly.
@@ -40,15 +45,17 @@ class CrossEncoderConfig(ComponentConfig):
 
     base: str = "minilm"
     template: str = "pair/history"
-    max_tokens: int = Field(default=64, ge=16)
-    item_tokens: int = Field(default=20, ge=4)
-    cases: int = Field(default=600, gt=0)
-    negatives: int = Field(default=3, gt=0)
-    negative_depth: int = Field(default=30, gt=0)
+    max_tokens: int = Field(default=48, ge=16)
+    item_tokens: int = Field(default=18, ge=4)
+    cases: int = Field(default=700, gt=0)
+    hard_negatives: int = Field(default=1, gt=0)
+    hard_depth: int = Field(default=30, gt=0)
+    hard_label: float = Field(default=0.5, ge=0, lt=1)
+    random_negatives: int = Field(default=2, ge=0)
     epochs: int = Field(default=1, gt=0)
     batch_size: int = Field(default=32, gt=0)
     learning_rate: float = Field(default=1e-4, gt=0)
-    head_learning_rate: float = Field(default=5e-3, gt=0)
+    head_learning_rate: float = Field(default=5e-4, gt=0)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -63,7 +70,7 @@ class PairExamples:
 
     Attributes:
         pairs: (user text, item text).
-        labels: 1.0 for what the user took next, 0.0 for hard negatives.
+        labels: between 0 and 1: 1 for what the user took next.
     """
 
     pairs: Sequence[tuple[str, str]]
@@ -104,13 +111,15 @@ def train_pair_scorer(
     from transformers import PrinterCallback
 
     torch.manual_seed(seed)
-    with quiet_transformers():
+    with quiet_transformers(), _errors_only("sentence_transformers"):
         model = Trainable(
             str(find_asset(config.base)),
             num_labels=1,
             max_length=config.max_tokens,
             device=best_placement().device,
             local_files_only=True,
+            # as in serving: a "[SEP]" in a title is text, not control
+            processor_kwargs={"split_special_tokens": True},
         )
     users, items = zip(*examples.pairs, strict=True)
     dataset = Dataset.from_dict({"user": list(users), "item": list(items), "label": list(examples.labels)})
@@ -127,6 +136,17 @@ def train_pair_scorer(
         trainer.train()
         model.save_pretrained(str(out), create_model_card=False)
     return PairScorer.load(str(out), max_tokens=config.max_tokens)
+
+
+@contextmanager
+def _errors_only(logger: str) -> Iterator[None]:
+    """Keep a library's notices (that a head is new: the reason why we train) off the user's terminal."""
+    level = logging.getLogger(logger).level
+    logging.getLogger(logger).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.getLogger(logger).setLevel(level)
 
 
 def _arguments(config: CrossEncoderConfig, out: Path, seed: int) -> Any:
@@ -164,34 +184,42 @@ def _reporter(progress: Callable[[str], None]) -> Any:
 
 
 def _fit(context: FitContext, config: CrossEncoderConfig) -> CrossEncoder:
+    template = load_template(config.template)
+    examples = _examples(context, config, template)
+    folder = context.work / context.name
+    model = train_pair_scorer(config, examples, folder, seed=context.seed, progress=context.progress)
+    return CrossEncoder(context.name, model, template, config.item_tokens, context.catalog)
+
+
+def _examples(context: FitContext, config: CrossEncoderConfig, template: Template) -> PairExamples:
+    """Draw cases and negatives, and write them as text, in random order."""
     if context.first_stage is None:
         raise ConfigError(f"scorer {context.name!r} learns from a stage before it; put it in a second stage")
-    template = load_template(config.template)
-    counter = TextEncoder.load(config.base, max_tokens=config.max_tokens)
     cases = next_item_cases(context.train, config.cases, seed=context.seed)
-    if len(cases.targets) == 0:
+    n = len(cases.targets)
+    if n == 0:
         raise DataError("no user has two interactions to train a cross-encoder on; remove it from the stages")
-    context.progress(f"mining hard negatives for {len(cases.targets)} cases")
-    negatives = hard_negatives(
+    context.progress(f"mining hard negatives for {n} cases")
+    hard = hard_negatives(
         cases,
         context.train,
         context.first_stage,
-        depth=config.negative_depth,
-        count=config.negatives,
+        depth=config.hard_depth,
+        count=config.hard_negatives,
         seed=context.seed,
     )
-    rows, places = np.nonzero(negatives >= 0)
-    owners = np.concatenate([np.arange(len(cases.targets)), rows])
-    items = np.concatenate([cases.targets, negatives[rows, places]])
-    labels = np.concatenate([np.ones(len(cases.targets)), np.zeros(len(rows))])
-    order = np.random.default_rng(context.seed).permutation(len(labels))
+    others = random_negatives(cases, context.train, count=config.random_negatives, seed=context.seed)
+    items = np.concatenate([cases.targets[:, None], hard, others], axis=1)
+    labels = np.repeat([1.0, config.hard_label, 0.0], [1, config.hard_negatives, config.random_negatives])
+    owners, places = np.nonzero(items >= 0)
+    order = np.random.default_rng(context.seed).permutation(len(owners))
+    owners, places = owners[order], places[order]
+    counter = TextEncoder.load(config.base, max_tokens=config.max_tokens)
     budget = user_budget(config.max_tokens, config.item_tokens)
-    pairs = render_pairs(template, context.catalog, cases.queries, owners[order], items[order], counter, budget)
-    examples = PairExamples(pairs, labels[order].tolist())
-    model = train_pair_scorer(
-        config, examples, context.work / context.name, seed=context.seed, progress=context.progress
-    )
-    return CrossEncoder(context.name, model, template, config.item_tokens, context.catalog)
+    chosen = items[owners, places]
+    pairs = render_pairs(template, context.catalog, cases.queries, owners, chosen, counter, budget)
+    context.progress(f"{len(owners)} pairs; {pairs.truncated} older history items do not fit {budget} tokens")
+    return PairExamples(pairs.texts(), labels[places].tolist())
 
 
 COMPONENT = Component("scorer", CrossEncoderConfig, _fit, load_cross_encoder)

@@ -188,8 +188,8 @@ INTERRUPTED = """
         return honest(self, queries, k)
 
     Recommender.recommend = slow
-    import llmrec.cli.recommend
-    llmrec.cli.recommend.BATCH = 5
+    import llmrec.cli.lists_file
+    llmrec.cli.lists_file.BATCH = 5
     main(sys.argv[1:])
 """
 

@@ -136,7 +136,7 @@ def test_csv_holds_the_same(run, lists, held_bundle, tmp_path):
 
 
 def test_batches_change_nothing(run, lists, held_bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr("llmrec.cli.recommend.BATCH", 7)
+    monkeypatch.setattr("llmrec.cli.lists_file.BATCH", 7)
     out = tmp_path / "recs.parquet"
     result = run("recommend", "--bundle", held_bundle, "--users", "all", "--k", 100, "--out", out)
     assert result.code == 0
@@ -148,7 +148,7 @@ def test_batches_change_nothing(run, lists, held_bundle, tmp_path, monkeypatch):
 def test_a_failed_write_leaves_the_old_file_and_no_half(run, held_bundle, tmp_path, monkeypatch, failure):
     out = tmp_path / "recs.parquet"
     out.write_text("old")
-    monkeypatch.setattr("llmrec.cli.recommend.BATCH", 7)
+    monkeypatch.setattr("llmrec.cli.lists_file.BATCH", 7)
     honest, calls = Recommender.recommend, []
 
     def failing(self, queries, k):

@@ -93,3 +93,12 @@ def test_awkward_fields(run, plain_config, tmp_path):
     for shown in ("[bold]x[/nope]", ":smile:", "[31mred", "Misérables, Les"):
         assert shown in table.out
     assert "\x1b" not in table.out
+
+
+def test_names_of_columns_stay_whole_on_a_narrow_terminal(run, text_bundle, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "48")
+    monkeypatch.setenv("NO_COLOR", "1")
+    shown = run("search", "--bundle", text_bundle, "zoo", "--k", 3, tty=True).out
+    header = next(line for line in shown.splitlines() if "rank" in line)
+    assert header.split() == ["rank", "item_id", "title", "year", "genres", "score"]
+    assert max(map(len, shown.splitlines())) <= 48

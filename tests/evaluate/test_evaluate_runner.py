@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-import llmrec.evaluate
 from llmrec.data import Holdout
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluate import ProtocolCard, Report, evaluate, find_hits, ndcg, rank_targets, rank_values

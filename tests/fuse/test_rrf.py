@@ -16,8 +16,8 @@ from llmrec.types import Candidates, Queries
 NAN = np.nan
 
 
-def ndcg(fused, candidates, targets, k=10):
-    """NDCG@k of one target per row in plain Python; a tie counts half."""
+def ndcg(fused, candidates, targets):
+    """NDCG of one target per row in plain Python; a tie counts half."""
     total = 0.0
     for scores, items, target in zip(fused.tolist(), candidates.items.tolist(), targets.tolist(), strict=True):
         if target not in items:
@@ -25,7 +25,7 @@ def ndcg(fused, candidates, targets, k=10):
         own = scores[items.index(target)]
         others = [s for s, i in zip(scores, items, strict=True) if i >= 0 and i != target]
         rank = 1 + sum(s > own for s in others) + sum(s == own for s in others) / 2
-        total += 1 / np.log2(rank + 1) if rank <= k else 0.0
+        total += 1 / np.log2(rank + 1)
     return total / len(targets)
 
 
@@ -64,18 +64,18 @@ def test_missing_evidence_is_made_up_for_by_the_other_columns():
     np.testing.assert_array_equal(fusion.fuse(plain(1), empty), [[0, 0, 0]])
 
 
-def test_a_column_of_weight_zero_is_not_heard():
+def test_a_column_of_weight_zero_is_heard_only_where_no_other_has_evidence():
     columns = {"a": np.float32([[1, 2, NAN]]), "b": np.float32([[9, 1, 5]])}
     fusion = ReciprocalRankFusion("rrf", RrfConfig(), {"a": 1.0, "b": 0.0})
     found = fusion.fuse(plain(1), Candidates(np.int32([[4, 7, 2]]), columns))[0]
-    np.testing.assert_allclose(found, [1 / 62, 1 / 61, 0], rtol=1e-6)
+    np.testing.assert_allclose(found, [1 / 62, 1 / 61, 1 / 62], rtol=1e-6)
 
 
 def test_a_wish_gives_its_columns_their_share():
     items = np.int32([[4, 7], [4, 7]])
     columns = {name: np.float32([[1, 2], [1, 2]]) for name in ("ease", "pop")} | {"dense": np.float32([[2, 1], [2, 1]])}
     config = RrfConfig(constant=0, wish_share=0.8)
-    fusion = ReciprocalRankFusion("rrf", config, {"ease": 3.0, "pop": 1.0, "dense": 0.5})
+    fusion = ReciprocalRankFusion("rrf", config, {"ease": 3.0, "pop": 1.0, "dense": 0.5}, ("dense",))
     found = fusion.fuse(Queries.from_lists([[], []], [None, "a wish"]), Candidates(items, columns))
     np.testing.assert_allclose(found[0], [3 / 2 + 1 / 2 + 0.5, 3 + 1 + 0.25], rtol=1e-6)
     np.testing.assert_allclose(found[1], [0.15 / 2 + 0.05 / 2 + 0.8, 0.15 + 0.05 + 0.4], rtol=1e-6)

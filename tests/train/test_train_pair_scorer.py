@@ -84,7 +84,7 @@ def test_only_the_model_is_left_behind(trained):
 
 def config_of(bert, **settings):
     dense = {"encoder": str(bert), "item_template": "item/title"}
-    scorer = {"base": str(bert), "cases": 30, "negatives": 2, "negative_depth": 8, **settings}
+    scorer = {"base": str(bert), "cases": 30, "hard_negatives": 1, "hard_depth": 8, "random_negatives": 2, **settings}
     return Config.from_dict(
         {
             "stages": [
@@ -124,11 +124,13 @@ def test_training_pairs_never_hold_what_is_held_out(spied, bert, catalog, intera
     assert spied[2] != spied[1]
 
 
-def test_pairs_are_positives_and_hard_negatives(spied, bert, catalog, interactions):
+def test_pairs_are_positives_hard_and_random_negatives(spied, bert, catalog, interactions):
     fit(config_of(bert), catalog, interactions, holdout="last")
     [pairs] = spied
-    assert sum(pairs.labels) == 30
-    assert 30 < len(pairs.labels) <= 90
+    assert pairs.labels.count(1.0) == 30
+    assert 0 < pairs.labels.count(0.5) <= 30
+    assert 0 < pairs.labels.count(0.0) <= 60
+    assert set(pairs.labels) == {1.0, 0.5, 0.0}
     asked = {user for (user, _), label in zip(pairs.pairs, pairs.labels, strict=True) if label == 1}
     assert {user for user, _ in pairs.pairs} == asked
     assert pairs.labels != sorted(pairs.labels, reverse=True)  # mixed, not one kind after the other
