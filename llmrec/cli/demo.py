@@ -23,6 +23,8 @@ __all__ = ["demo", "fitted"]
 
 WISH = "a slow western with gunslingers"
 NEW_WISH = "a robot stranded alone on a distant planet"
+WIDE = 120
+"""Columns of a terminal from which on genres are shown too."""
 NEW_TITLE, NEW_GENRES = "The Last Robot on Titan", "Sci-Fi Adventure"
 
 
@@ -116,12 +118,12 @@ def _show(console: Console, shown: Mapping[str, Any], out: Path) -> None:
 def _show_list(console: Console, entries: list[dict[str, Any]]) -> None:
     """Print a list with the rank each retriever and stage gave, and the scores they gave it for."""
     columns = ["popularity", "ease", "dense", "hybrid", "cross_encoder"]
-    header = ("", "item", "genres", *(_HEADS[c] for c in columns))
-    rows: list[tuple[str, ...]] = [header]
+    fields = ("item", "genres") if console.width >= WIDE else ("item",)
+    rows: list[tuple[str, ...]] = [("", *fields, *(_HEADS[c] for c in columns))]
     for entry in entries:
         cells = [_cell(entry["ranks"].get(c), entry["scores"].get(c)) for c in columns]
-        rows.append((str(entry["rank"]), entry["item"], entry["genres"] or "", *cells))
-    print_rows(console, rows, left=3)
+        rows.append((str(entry["rank"]), *(entry[field] or "" for field in fields), *cells))
+    print_rows(console, rows, left=1 + len(fields))
 
 
 _HEADS = {
@@ -136,7 +138,7 @@ _HEADS = {
 def _cell(rank: int | None, score: float | None) -> str:
     if score is None:
         return "-"
-    shown = f"{score:.0f}" if abs(score) >= 100 else f"{score:.3f}"
+    shown = f"{score:.0f}" if score >= 1 and score.is_integer() else f"{score:.3f}"
     return shown if rank is None else f"#{rank}  {shown}"
 
 
@@ -164,6 +166,8 @@ def _show_results(console: Console, found: Mapping[str, Any], fusion: Mapping[st
         console.print(printable(f"{test['a']} minus {test['b']}: {found_out}"), soft_wrap=True)
     weights = "; ".join(f"{stage}: " + ", ".join(f"{n} {w:g}" for n, w in w.items()) for stage, w in fusion.items())
     console.print(printable(f"fusion weights, tuned on validation: {weights}"), soft_wrap=True)
+    if any(weight == 0 for stage in fusion.values() for weight in stage.values()):
+        console.print("  0: what it adds cannot be told from noise; heard only where the others have no evidence")
     console.print(printable(f"protocol: {found['protocol']}"), "", sep="\n", soft_wrap=True)
 
 

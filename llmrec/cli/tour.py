@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["measure", "three_users", "typed_item", "weights", "wish_list"]
 
-TASTES = ("Sci-Fi", "Children's", "Film-Noir")
+TASTES = ("Sci-Fi", "Children's", "Horror")
 RECENT = 12
 SHOWN = 5
 RERANKED_USERS = 300
@@ -92,7 +92,8 @@ def measure(recommender: Recommender, log: Interactions, holdout: Holdout, say: 
     everyone = parts(recommender)
     first, last = recommender.stages[0].name, recommender.stages[-1].name
     some = sample(holdout, RERANKED_USERS)
-    limits = f"a fixed random {len(some.targets)} users, depth {recommender.stages[0].keep}, at most 64 tokens a pair"
+    limits = f"a fixed random {len(some.targets)} users, depth {recommender.stages[0].keep}"
+    limits += f", at most {_pair_tokens(recommender)} tokens a pair"
     cases = {_LABELS.get(name, name): Case(part, holdout) for name, part in everyone.items() if name != last}
     cases |= {
         f"{_LABELS[first]}, sample*": Case(everyone[first], some, limits),
@@ -115,6 +116,12 @@ def measure(recommender: Recommender, log: Interactions, holdout: Holdout, say: 
         "protocol": str(next(iter(reports.values())).card),
         "sample": limits,
     }
+
+
+def _pair_tokens(recommender: Recommender) -> int:
+    from llmrec.rerank import CrossEncoder
+
+    return max(s.model.max_tokens for stage in recommender.stages for s in stage.scorers if isinstance(s, CrossEncoder))
 
 
 _LABELS = {

@@ -48,7 +48,7 @@ class CrossEncoderConfig(ComponentConfig):
     max_tokens: int = Field(default=48, ge=16)
     item_tokens: int = Field(default=18, ge=4)
     cases: int = Field(default=700, gt=0)
-    hard_negatives: int = Field(default=1, gt=0)
+    hard_negatives: int = Field(default=1, ge=0)
     hard_depth: int = Field(default=30, gt=0)
     hard_label: float = Field(default=0.5, ge=0, lt=1)
     random_negatives: int = Field(default=2, ge=0)

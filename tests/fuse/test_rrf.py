@@ -79,7 +79,7 @@ def test_a_wish_gives_its_columns_their_share():
     found = fusion.fuse(Queries.from_lists([[], []], [None, "a wish"]), Candidates(items, columns))
     np.testing.assert_allclose(found[0], [3 / 2 + 1 / 2 + 0.5, 3 + 1 + 0.25], rtol=1e-6)
     np.testing.assert_allclose(found[1], [0.15 / 2 + 0.05 / 2 + 0.8, 0.15 + 0.05 + 0.4], rtol=1e-6)
-    tuned_out = ReciprocalRankFusion("rrf", config, {"ease": 1.0, "pop": 0.0, "dense": 0.0})
+    tuned_out = ReciprocalRankFusion("rrf", config, {"ease": 1.0, "pop": 0.0, "dense": 0.0}, ("dense",))
     found = tuned_out.fuse(Queries.from_lists([[], []], [None, "a wish"]), Candidates(items, columns))
     np.testing.assert_allclose(found, [[1 / 2, 1], [0.1 + 0.8, 0.2 + 0.4]], rtol=1e-6)
 
