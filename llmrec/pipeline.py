@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
@@ -63,7 +63,8 @@ class Recommender:
         Returns:
             A Ranking of width min(k, n_items). Memory is bounded, whatever n.
         """
-        parts = [self._run(queries.take(rows), k).ranking for rows in self._batches(len(queries))]
+        batches = (queries.take(rows) for rows in self._batches(len(queries)))
+        parts = [self._run(batch, k, Stage.needed_columns).ranking for batch in batches]
         return stack(parts, min(k, len(self.catalog)))
 
     def trace(self, queries: Queries, k: int) -> Trace:
@@ -71,7 +72,7 @@ class Recommender:
 
         All queries are run as one batch: ask for a few at a time.
         """
-        return self._run(queries, k)
+        return self._run(queries, k, Stage.columns)
 
     def similar(self, item_ids: Sequence[str], k: int) -> Ranking:
         """Return the k items whose text is nearest to each given item's.
@@ -220,14 +221,16 @@ class Recommender:
             about=structure["about"],
         )
 
-    def _run(self, queries: Queries, k: int) -> Trace:
+    def _run(
+        self, queries: Queries, k: int, columns: Callable[[Stage, Queries, Candidates | None], Candidates]
+    ) -> Trace:
         if k < 1:
             raise ConfigError(f"k must be at least 1, got {k}")
         prepared = reduce(lambda q, policy: policy.prepare(q), self.policies, queries)
         traces: list[StageTrace] = []
         kept: Candidates | None = None
         for stage in self.stages:
-            ranked = stage.rank(prepared, stage.columns(prepared, kept), self.catalog.tie_order)
+            ranked = stage.rank(prepared, columns(stage, prepared, kept), self.catalog.tie_order)
             traces.append(StageTrace(stage.name, ranked, stage.keep))
             kept = traces[-1].survivors
         width = min(k, len(self.catalog))

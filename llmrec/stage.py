@@ -38,6 +38,12 @@ class Stage:
         """Propose candidates beside the incoming ones, and score them all, one column per scorer."""
         return score_candidates(self.retrievers, self.scorers, queries, incoming)
 
+    def needed_columns(self, queries: Queries, incoming: Candidates | None = None) -> Candidates:
+        """The same without the scorers that the fusion ignores: a reranker of weight 0 costs nothing."""
+        candidates = score_candidates(self.retrievers, (), queries, incoming)
+        ignored = self.fusion.ignores(queries, candidates)
+        return _with_scores(candidates, [s for s in self.scorers if s.name not in ignored], queries)
+
     def rank(self, queries: Queries, candidates: Candidates, tie_order: NDArray[np.uint64]) -> Candidates:
         """Fuse the columns and put every row's candidates in order, best first."""
         fused = self.fusion.fuse(queries, candidates)
@@ -54,7 +60,11 @@ def score_candidates(
     """Propose candidates beside the incoming ones, and score them all, one column per retriever and scorer."""
     lists = {r.name: r.retrieve(queries, depth).items for r, depth in retrievers}
     candidates = merge_candidates(lists, len(queries), incoming)
-    for scorer in (*(r for r, _ in retrievers), *scorers):
+    return _with_scores(candidates, [*(r for r, _ in retrievers), *scorers], queries)
+
+
+def _with_scores(candidates: Candidates, scorers: Sequence[Scorer], queries: Queries) -> Candidates:
+    for scorer in scorers:
         candidates = candidates.with_column(scorer.name, scorer.score(queries, candidates.items))
     return candidates
 

@@ -323,3 +323,19 @@ def test_equal_scores_are_ordered_by_the_hash_of_the_id(hybrid_config, interacti
         winners.append(catalog.items.decode(found.items[0]))
     assert winners[0] == winners[1]
     assert winners[0] != ["x3", *(i for i in ids if i != "x3")]
+
+
+def test_a_reranker_of_weight_zero_is_not_run_but_is_traced(cascade, queries):
+    rerank = cascade.stages[1]
+    weights = {"cross_encoder": 0.0, "hybrid": 1.0}
+    quiet = replace(
+        cascade, stages=(cascade.stages[0], replace(rerank, fusion=replace(rerank.fusion, weights=weights)))
+    )
+    model = rerank.scorers[0].model
+    asked = queries.take(np.flatnonzero(~queries.wishes))
+    before = model.scored
+    ranking = quiet.recommend(asked, 5)
+    assert model.scored == before
+    trace = quiet.trace(asked, 5)
+    assert model.scored > before
+    np.testing.assert_array_equal(trace.ranking.items, ranking.items)

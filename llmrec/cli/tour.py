@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,6 +98,7 @@ def measure(recommender: Recommender, log: Interactions, holdout: Holdout, say: 
     cases = {_LABELS.get(name, name): Case(part, holdout) for name, part in everyone.items() if name != last}
     cases |= {
         f"{_LABELS[first]}, sample*": Case(everyone[first], some, limits),
+        "cross-encoder's order alone, sample*": Case(_reranked_only(recommender), some, limits),
         f"{_LABELS[last]}, sample*": Case(recommender, some, limits),
     }
     reports: dict[str, Report] = {}
@@ -116,6 +118,16 @@ def measure(recommender: Recommender, log: Interactions, holdout: Holdout, say: 
         "protocol": str(next(iter(reports.values())).card),
         "sample": limits,
     }
+
+
+def _reranked_only(recommender: Recommender) -> Recommender:
+    """The same candidates, in the order of the last stage's scorers alone, whatever weight tuning gave them."""
+    from llmrec.fuse import ReciprocalRankFusion, RrfConfig
+
+    *before, last = recommender.stages
+    weights = {scorer.name: 1.0 for scorer in last.scorers}
+    fusion = ReciprocalRankFusion(f"{last.name}_alone", RrfConfig(), weights)
+    return replace(recommender, stages=(*before, replace(last, fusion=fusion)))
 
 
 def _pair_tokens(recommender: Recommender) -> int:

@@ -18,6 +18,9 @@ class Fusion(Saves, Protocol):
     def fuse(self, queries: Queries, candidates: Candidates) -> Float32Array:
         """Return Float32[n, k], finite at every candidate, whatever evidence is missing."""
 
+    def ignores(self, queries: Queries, candidates: Candidates) -> frozenset[str]:
+        """Name columns that cannot change the result, given those already there: scoring them may be spared."""
+
 
 def column_ranks(column: Float32Array) -> Int32Array:
     """Rank candidates within their row by one column.

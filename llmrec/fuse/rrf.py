@@ -66,13 +66,25 @@ class ReciprocalRankFusion:
 
     def fuse(self, queries: Queries, candidates: Candidates) -> Float32Array:
         """Return Float32[n, k]: the fused scores, finite everywhere, 0 where no column has evidence."""
-        ranks = {name: column_ranks(candidates.columns[name]) for name in self.weights}
+        # only a column that is ignored may be missing
+        there = [name for name, weight in self.weights.items() if weight > 0 or name in candidates.columns]
+        ranks = {name: column_ranks(candidates.columns[name]) for name in there}
         fused = _fuse(ranks, self.weights, self.config.constant)
         wishes = queries.wishes
         if wishes.any() and any(name in self.weights for name in self.wish_columns):
             ranks = {name: rank[wishes] for name, rank in ranks.items()}
             fused[wishes] = _fuse(ranks, self._wish_weights(), self.config.constant)
         return fused
+
+    def ignores(self, queries: Queries, candidates: Candidates) -> frozenset[str]:
+        """Name the columns of weight 0, once every candidate has evidence in another and no query has a wish."""
+        evidence = candidates.items < 0
+        for name, column in candidates.columns.items():
+            if self.weights.get(name, 0) > 0:
+                evidence = evidence | ~np.isnan(column)
+        if queries.wishes.any() or not evidence.all():
+            return frozenset()
+        return frozenset(name for name, weight in self.weights.items() if weight <= 0)
 
     def state(self) -> State:
         """Return the weights and settings."""
@@ -100,9 +112,10 @@ class ReciprocalRankFusion:
 
 def _fuse(ranks: Mapping[str, Int32Array], weights: Weights, constant: float) -> Float32Array:
     """Fuse the columns that have a weight; the others speak only where none of those has evidence."""
+    shape = next(iter(ranks.values())).shape
+    weights = {name: weight for name, weight in weights.items() if name in ranks}
     heard = {name: weight for name, weight in weights.items() if weight > 0}
     unheard = {name: 1.0 for name in weights if name not in heard}
-    shape = next(iter(ranks.values())).shape
     fused, silent = np.zeros(shape, np.float32), np.ones(shape, np.bool_)
     for group in (heard, unheard):
         scores, evidence = _mean_reciprocal(ranks, group, constant)

@@ -209,6 +209,14 @@ def fusion_ignores_places(fusion: Any, candidates: Candidates, queries: Queries)
     np.testing.assert_allclose(moved, np.take_along_axis(fused, order, axis=1), rtol=1e-6)
 
 
+def ignored_columns_do_not_matter(fusion: Any, candidates: Candidates, queries: Queries) -> None:
+    """Leaving out the columns that the fusion says it ignores changes nothing."""
+    ignored = fusion.ignores(queries, candidates)
+    kept = {n: c for n, c in candidates.columns.items() if n not in ignored}
+    without = fusion.fuse(queries, replace(candidates, columns=kept))
+    np.testing.assert_array_equal(without, fusion.fuse(queries, candidates))
+
+
 def policies_only_remove_or_reorder(policy: Any, ranking: Ranking, queries: Queries) -> None:
     """At most k items, well formed, never an item that was not in the list, never one the query excludes."""
     prepared = policy.prepare(queries)
@@ -254,6 +262,7 @@ FUSION_CHECKS: tuple[Callable[[Any, Candidates, Queries], None], ...] = (
     fused_scores_are_finite,
     fusion_follows_unanimity,
     fusion_ignores_places,
+    ignored_columns_do_not_matter,
 )
 
 POLICY_CHECKS: tuple[Callable[[Any, Ranking, Queries], None], ...] = (

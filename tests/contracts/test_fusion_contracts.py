@@ -22,13 +22,16 @@ class Means:
     fault: str
 
     def fuse(self, queries, candidates):
-        columns = list(candidates.columns.values())
+        columns = list(candidates.columns.values()) or [np.zeros(candidates.items.shape)]
         fused = sum(c if self.fault == "fused_scores_are_finite" else np.nan_to_num(c) for c in columns)
         if self.fault == "fusion_follows_unanimity":
             fused = -fused
         if self.fault == "fusion_ignores_places":
             fused = fused + np.arange(fused.shape[1])
         return fused.astype(np.float32)
+
+    def ignores(self, queries, candidates):
+        return frozenset(candidates.columns if self.fault == "ignored_columns_do_not_matter" else ())
 
 
 @pytest.mark.parametrize("check", FUSION_CHECKS, ids=lambda c: c.__name__)

@@ -171,3 +171,17 @@ def test_state_survives_json():
     fusion = ReciprocalRankFusion("rrf", RrfConfig(grid=(0.0, 1.0)), {"a": 0.3})
     state = SimpleNamespace(config=json.loads(json.dumps(fusion.state().config)))
     assert COMPONENT.load("rrf", state, None) == fusion
+
+
+def test_a_weight_of_zero_is_ignored_only_where_others_know_enough():
+    full, gap = np.float32([[1, 2]]), np.float32([[1, NAN]])
+    fusion = ReciprocalRankFusion("rrf", RrfConfig(), {"a": 1.0, "b": 0.0})
+    items = np.int32([[4, 7]])
+    assert fusion.ignores(plain(1), Candidates(items, {"a": full})) == {"b"}
+    assert fusion.ignores(plain(1), Candidates(items, {"a": gap})) == set()
+    assert fusion.ignores(plain(1), Candidates(np.int32([[4, -1]]), {"a": gap})) == {"b"}
+    assert fusion.ignores(Queries.from_lists([[]], ["a wish"]), Candidates(items, {"a": full})) == set()
+    both = ReciprocalRankFusion("rrf", RrfConfig(), {"a": 1.0, "b": 0.1})
+    assert both.ignores(plain(1), Candidates(items, {"a": full})) == set()
+    alone = fusion.fuse(plain(1), Candidates(items, {"a": full}))
+    np.testing.assert_array_equal(alone, fusion.fuse(plain(1), Candidates(items, {"a": full, "b": full[:, ::-1]})))
