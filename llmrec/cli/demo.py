@@ -101,6 +101,7 @@ def fitted(data: Dataset, out: Path, refit: bool, say: Callable[[str], None]) ->
 
 
 def _show(console: Console, shown: Mapping[str, Any], out: Path) -> None:
+    console.print("Each cell: #rank in that source's own list, if it proposed the item, and its score.", "", sep="\n")
     for user in shown["users"]:
         console.print(f"[bold]User {user['user_id']}[/bold], lately {user['taste']}")
         console.print(printable("  last:  " + " · ".join(user["last_items"])), soft_wrap=True)
@@ -121,7 +122,7 @@ def _show_list(console: Console, entries: list[dict[str, Any]]) -> None:
     fields = ("item", "genres") if console.width >= WIDE else ("item",)
     rows: list[tuple[str, ...]] = [("", *fields, *(_HEADS[c] for c in columns))]
     for entry in entries:
-        cells = [_cell(entry["ranks"].get(c), entry["scores"].get(c)) for c in columns]
+        cells = [_cell(entry["ranks"].get(c), entry["scores"].get(c), whole=c == "popularity") for c in columns]
         rows.append((str(entry["rank"]), *(entry[field] or "" for field in fields), *cells))
     print_rows(console, rows, left=1 + len(fields))
 
@@ -135,10 +136,10 @@ _HEADS = {
 }
 
 
-def _cell(rank: int | None, score: float | None) -> str:
+def _cell(rank: int | None, score: float | None, *, whole: bool) -> str:
     if score is None:
         return "-"
-    shown = f"{score:.0f}" if score >= 1 and score.is_integer() else f"{score:.3f}"
+    shown = f"{score:.0f}" if whole else f"{score:.3f}"
     return shown if rank is None else f"#{rank}  {shown}"
 
 
