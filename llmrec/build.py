@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import reduce
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +18,7 @@ import numpy as np
 from llmrec.component import FitContext, silent
 from llmrec.config import Config, Settings, StageConfig, resolve
 from llmrec.data import Catalog, Holdout, Interactions, leave_last_out, without_last
-from llmrec.errors import DataError
+from llmrec.errors import ConfigError, DataError, MissingExtraError
 from llmrec.pipeline import Recommender, Searches
 from llmrec.policy import Policy
 from llmrec.retrieve import Retriever
@@ -71,9 +73,13 @@ def fit(
         The recommender; its stored histories hold what it was allowed to see.
 
     Raises:
-        ConfigError: the configuration asks for what cannot be done.
+        ConfigError: the configuration asks for what cannot be done, or `holdout` is none of these.
         DataError: there is nothing to learn from.
+        MissingExtraError: a component needs a package that is not installed.
     """
+    if holdout not in ("none", "last"):
+        raise ConfigError(f"holdout must be 'none' or 'last', got {holdout!r}")
+    _check_installed(config)
     material = _material(config, catalog, interactions, holdout)
     if len(material.validation) == 0:
         progress(f"no user has {config.min_interactions} interactions: nothing to tune on, all sources count alike")
@@ -101,11 +107,21 @@ def fit(
     return replace(_assemble(config, material, catalog, stages, policies), about=about)
 
 
+def _check_installed(config: Config) -> None:
+    """Find a missing package now, not after minutes of work."""
+    for stage in config.stages:
+        for settings in (*_settings(stage, "retriever"), *_settings(stage, "scorer")):
+            for package in settings.component.requires:
+                if find_spec(package) is None:
+                    raise MissingExtraError(package, settings.component.extra)
+
+
 def describe_fit(
     config: Config, catalog: Catalog, interactions: Interactions, holdout: Literal["none", "last"]
 ) -> dict[str, Any]:
     """Return what a recommender fitted so says of itself: JSON values; equal ones were made from the same."""
     return {
+        "llmrec": version("llmrec"),
         "holdout": holdout,
         "min_interactions": config.min_interactions,
         "config": config.filled(),

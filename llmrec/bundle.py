@@ -29,7 +29,7 @@ import numpy as np
 from llmrec.errors import BundleError
 from llmrec.types import State
 
-__all__ = ["FORMAT_VERSION", "MANIFEST", "read_bundle", "read_manifest", "write_bundle"]
+__all__ = ["FORMAT_VERSION", "MANIFEST", "check_outside", "read_bundle", "read_manifest", "write_bundle"]
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -48,11 +48,12 @@ def write_bundle(path: Path, structure: Mapping[str, Any], parts: Mapping[str, S
         The folder written, absolute.
 
     Raises:
-        BundleError: `path` exists and is not a bundle, or cannot be written.
+        BundleError: `path` exists and is not a bundle, lies inside another bundle, or cannot be written.
     """
     path = path.expanduser().resolve()
     if path.exists() and not (_is_bundle(path) or _is_empty(path)):
         raise BundleError(f"{path} exists and is not a bundle; choose another path or remove it first")
+    check_outside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -67,6 +68,20 @@ def write_bundle(path: Path, structure: Mapping[str, Any], parts: Mapping[str, S
     except OSError as error:
         raise BundleError(f"cannot write the bundle {path}: {error}") from error
     return path
+
+
+def check_outside(path: Path) -> None:
+    """Check that a place does not lie inside a bundle, which would be damaged by anything more in it.
+
+    Args:
+        path: where something is to be saved; it need not exist.
+
+    Raises:
+        BundleError: a folder above it is a bundle, of whatever format.
+    """
+    for folder in path.expanduser().resolve().parents:
+        if _has_manifest(folder):
+            raise BundleError(f"{path} lies inside another bundle, {folder}; choose another path")
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -121,6 +136,15 @@ def _verify(path: Path, files: Mapping[str, Any]) -> None:
     here = {p.relative_to(path).as_posix() for p in path.rglob("*") if not p.is_dir()}
     if extra := sorted(here - set(files) - {MANIFEST}):
         raise BundleError(f"{path / extra[0]} is not part of the bundle; remove it, or save or copy the bundle again")
+
+
+def _has_manifest(folder: Path) -> bool:
+    """Whether a folder holds the manifest of a bundle, be it of a format that this llmrec cannot read."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("kind") == KIND
 
 
 def _is_empty(path: Path) -> bool:

@@ -115,12 +115,16 @@ class Component:
         config: its settings.
         fit: learns it from a context.
         load: brings it back: `load(name, state, catalog)`.
+        requires: packages that only fitting needs; missing ones are found before any work is done.
+        extra: the extra of llmrec that installs them.
     """
 
     role: Role
     config: type[ComponentConfig]
     fit: Callable[[FitContext, Any], Any]
     load: Callable[[str, State, Catalog], Any]
+    requires: tuple[str, ...] = ()
+    extra: str = ""
 
 
 @cache

@@ -53,11 +53,11 @@ class StageConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1)
-    keep: int = Field(default=200, gt=0)
+    keep: int = Field(default=200, gt=0, strict=True)
     retrievers: dict[str, Table] = Field(default_factory=dict)
     scorers: dict[str, Table] = Field(default_factory=dict)
     fusion: Table = Field(default_factory=lambda: {"type": "rrf"})
-    tuning_users: int = Field(default=5_000, gt=0)
+    tuning_users: int = Field(default=5_000, gt=0, strict=True)
 
 
 def _default_stages() -> tuple[StageConfig, ...]:
@@ -84,11 +84,11 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seed: int = 0
+    seed: int = Field(default=0, strict=True)
     stages: tuple[StageConfig, ...] = Field(default_factory=_default_stages, min_length=1)
     policies: dict[str, Table] = Field(default_factory=_default_policies)
     fallback: str = "popularity"
-    min_interactions: int = Field(default=3, ge=3)
+    min_interactions: int = Field(default=3, ge=3, strict=True)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -105,6 +105,7 @@ class Config(BaseModel):
         _check_names(names)
         if not self.stages[0].retrievers:
             raise ConfigError(f"stage {self.stages[0].name!r} comes first and needs at least one retriever")
+        _check_order(self.stages)
         if self.fallback not in self.stages[0].retrievers:
             raise ConfigError(f"fallback {self.fallback!r} must name a retriever of the first stage")
         return self
@@ -163,6 +164,23 @@ def _check_names(names: list[str]) -> None:
             raise ConfigError(f"the name {name!r} may hold letters, digits, '_' and '-' only")
 
 
+def _check_order(stages: tuple[StageConfig, ...]) -> None:
+    """Raise ConfigError where a stage asks for what neither it nor the stage before it has."""
+    for name, table in stages[0].scorers.items():
+        if table.get("type", name) == "cross_encoder":
+            raise ConfigError(
+                f"{stages[0].name}.{name}: a cross_encoder needs a stage before it; put it in a second stage"
+            )
+    for place, stage in enumerate(stages):
+        known = [*stage.retrievers, *stage.scorers, *(s.name for s in stages[max(0, place - 1) : place])]
+        unknown = [name for name in stage.fusion.get("weights") or {} if name not in known]
+        if unknown:
+            raise ConfigError(
+                f"{stage.name}.fusion: weights names {unknown[0]!r}, which this stage does not have; "
+                f"known: {', '.join(known)}"
+            )
+
+
 def resolve(name: str, table: Table, role: Role, where: str) -> Settings:
     """Check one component's table against the component's own settings.
 
@@ -183,7 +201,7 @@ def resolve(name: str, table: Table, role: Role, where: str) -> Settings:
     if component.role != role:
         raise ConfigError(f"{where}: {name!r} is a {component.role} and cannot stand among the {role}s")
     depth = values.pop("depth", 200) if role == "retriever" else 200
-    if not isinstance(depth, int) or depth < 1:
+    if not isinstance(depth, int) or isinstance(depth, bool) or depth < 1:
         raise ConfigError(f"{where}.{name}: depth must be a whole number of at least 1, got {depth!r}")
     try:
         settings = component.config.model_validate(values)
@@ -196,7 +214,11 @@ def resolve(name: str, table: Table, role: Role, where: str) -> Settings:
 def _explain(error: ValidationError, model: type[BaseModel], extra: tuple[str, ...] = ()) -> str:
     """Say what is wrong with each value, and name the nearest known key for an unknown one."""
     messages = []
-    for problem in error.errors():
+    problems = error.errors()
+    for problem in problems:
+        # a list with a wrong entry counts as too short as well; the entry is what must be put right
+        if problem["type"] == "too_short" and any(_is_within(other["loc"], problem["loc"]) for other in problems):
+            continue
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] != "extra_forbidden":
             messages.append(f"{where}: {problem['msg']}, got {problem['input']!r}")
@@ -207,3 +229,7 @@ def _explain(error: ValidationError, model: type[BaseModel], extra: tuple[str, .
         hint = f"did you mean {near[0]!r}? " if near else ""
         messages.append(f"unknown key {where!r}; {hint}known: {', '.join(known)}")
     return "; ".join(messages)
+
+
+def _is_within(place: tuple[int | str, ...], table: tuple[int | str, ...]) -> bool:
+    return len(place) > len(table) and place[: len(table)] == table

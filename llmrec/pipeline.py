@@ -12,7 +12,7 @@ import numpy as np
 
 from llmrec.bundle import read_bundle, write_bundle
 from llmrec.component import HoldsItems, Saves, find_component
-from llmrec.data import Catalog, Interactions
+from llmrec.data import Catalog, Interactions, check_count, check_list, check_lists
 from llmrec.errors import ConfigError, DataError
 from llmrec.policy import Policy
 from llmrec.retrieve.base import Retriever, blocks, retrieve_dense_scores, stack
@@ -31,7 +31,7 @@ class Searches(Retriever, Protocol):
         """Return the k items nearest to each given one."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Recommender:
     """A cascade over a catalog. The same object is fitted, measured, saved and served.
 
@@ -51,6 +51,11 @@ class Recommender:
     histories: Interactions | None = None
     about: Mapping[str, Any] | None = None
 
+    def __repr__(self) -> str:
+        users = "" if self.histories is None else f"{self.histories.n_users:,} users, "
+        stages = " > ".join(stage.name for stage in self.stages)
+        return f"Recommender({len(self.catalog):,} items, {users}stages: {stages})"
+
     def recommend(self, queries: Queries, k: int) -> Ranking:
         """Return the k best items per query.
 
@@ -62,7 +67,11 @@ class Recommender:
 
         Returns:
             A Ranking of width min(k, n_items). Memory is bounded, whatever n.
+
+        Raises:
+            ConfigError: k is not a whole number of at least 1.
         """
+        check_count(k)
         batches = (queries.take(rows) for rows in self._batches(len(queries)))
         parts = [self._run(batch, k, Stage.needed_columns).ranking for batch in batches]
         return stack(parts, min(k, len(self.catalog)))
@@ -79,17 +88,24 @@ class Recommender:
 
         Raises:
             UnknownIdError: an id is not in the catalog.
-            ConfigError: no retriever of this recommender knows items by text.
+            DataError: one string was given for a list.
+            ConfigError: no retriever of this recommender knows items by text, or k is not a whole number >= 1.
         """
+        check_count(k)
+        check_list(item_ids, "item_ids")
         return self._searcher().similar(self.catalog.items.rows(item_ids), k)
 
     def search(self, texts: Sequence[str], k: int) -> Ranking:
         """Return the k items whose text is nearest to each free text, by text alone.
 
         Raises:
-            DataError: a text is empty.
-            ConfigError: no retriever of this recommender knows items by text.
+            DataError: a text is empty, or one string was given for a list.
+            ConfigError: no retriever of this recommender knows items by text, or k is not a whole number >= 1.
         """
+        check_count(k)
+        check_list(texts, "texts", "texts")
+        if not all(isinstance(text, str) and text.strip() for text in texts):
+            raise DataError("a search text is empty; say in words what to search for")
         return self._searcher().retrieve(self.queries(wishes=texts), k)
 
     def add_items(self, items: Sequence[Item]) -> Self:
@@ -133,18 +149,24 @@ class Recommender:
 
         Raises:
             UnknownIdError: a user or item is not known.
-            DataError: nothing is asked for, or the arguments differ in length.
+            DataError: there are neither users, histories nor wishes, the arguments differ in length, or one string
+                was given for a list.
         """
+        _check_lists(users, histories, wishes, exclude, allow)
         parts = (users, histories, wishes, exclude, *(profiles or {}).values())
         sizes = {len(part) for part in parts if part is not None}
-        if len(sizes) != 1 or (users is not None and histories is not None):
-            raise DataError("give users or histories, wishes, or both, all of the same length")
+        asked = [part for part in (users, histories, wishes) if part is not None]
+        if not asked or len(sizes) != 1 or (users is not None and histories is not None):
+            raise DataError(
+                "give users or histories, wishes, or both, all of the same length; [[]] is one empty history"
+            )
         if wishes is not None and any(w is not None and not w.strip() for w in wishes):
             raise DataError("a wish is empty; leave it out or use None")
         if users is not None:
             base = self._stored().queries(self._stored().users.rows(users).astype(np.int64))
         else:
-            rows = [self.catalog.items.rows(h).tolist() for h in histories or [[]] * sizes.pop()]
+            past = [[]] * sizes.pop() if histories is None else histories
+            rows = [self.catalog.items.rows(ids).tolist() for ids in past]
             base = Queries.from_lists(rows)
         banned = None if exclude is None else Csr.from_lists([self.catalog.items.rows(e).tolist() for e in exclude])
         allowed = None if allow is None else self._mask(allow)
@@ -224,8 +246,7 @@ class Recommender:
     def _run(
         self, queries: Queries, k: int, columns: Callable[[Stage, Queries, Candidates | None], Candidates]
     ) -> Trace:
-        if k < 1:
-            raise ConfigError(f"k must be at least 1, got {k}")
+        check_count(k)
         prepared = reduce(lambda q, policy: policy.prepare(q), self.policies, queries)
         traces: list[StageTrace] = []
         kept: Candidates | None = None
@@ -320,6 +341,15 @@ def _components(recommender: Recommender) -> dict[str, Saves]:
         if found.setdefault(component.name, component) is not component:
             raise ConfigError(f"two components are called {component.name!r}; give each its own name")
     return found
+
+
+def _check_lists(users: Any, histories: Any, wishes: Any, exclude: Any, allow: Any) -> None:
+    """Raise DataError for a string, or anything else, where a list is meant."""
+    check_list(users, "users")
+    check_list(wishes, "wishes", "texts")
+    check_list(allow, "allow")
+    check_lists(histories, "histories")
+    check_lists(exclude, "exclude")
 
 
 def _outline(stage: Stage) -> dict[str, Any]:

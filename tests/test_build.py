@@ -6,7 +6,7 @@ import pytest
 from llmrec.build import fit
 from llmrec.config import Config
 from llmrec.data import Interactions, leave_last_out, without_last
-from llmrec.errors import ConfigError, DataError
+from llmrec.errors import ConfigError, DataError, MissingExtraError
 from llmrec.fuse import ReciprocalRankFusion
 from llmrec.testing.data import new_items, tiny_interactions
 
@@ -166,7 +166,22 @@ def test_untimed_logs_work(catalog, queries):
     assert (fitted.recommend(queries, 5).items >= 0).all()
 
 
-def test_weights_for_an_unknown_column_are_an_error(catalog, interactions):
+def test_weights_for_an_unknown_column_are_found_before_fitting():
     stage = {**PLAIN["stages"][0], "fusion": {"weights": {"eas": 1.0}}}
-    with pytest.raises(ConfigError, match="column of the stage: popularity, ease"):
-        fit(Config.from_dict({"stages": [stage]}), catalog, interactions)
+    with pytest.raises(ConfigError, match=r"weights names 'eas'.*known: popularity, ease"):
+        Config.from_dict({"stages": [stage]})
+
+
+def test_a_misspelt_holdout_never_trains_on_everything(hybrid_config, catalog, interactions):
+    with pytest.raises(ConfigError, match="'none' or 'last', got 'Last'"):
+        fit(hybrid_config, catalog, interactions, holdout="Last")
+
+
+def test_a_missing_package_is_found_before_any_work(bert, catalog, interactions, monkeypatch):
+    scorer = {"cross_encoder": {"base": str(bert)}}
+    stages = [{"name": "first", "retrievers": {"popularity": {}}}, {"name": "second", "scorers": scorer}]
+    monkeypatch.setattr("llmrec.build.find_spec", lambda name: None if name == "datasets" else object())
+    told = []
+    with pytest.raises(MissingExtraError, match=r"datasets is not installed.*llmrec\[train\]"):
+        fit(Config.from_dict({"stages": stages}), catalog, interactions, progress=told.append)
+    assert told == []

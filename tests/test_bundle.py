@@ -67,6 +67,26 @@ def test_saving_leaves_nothing_beside_the_bundle(saved, parts):
     assert read_bundle(saved)[0] == {"new": 1}
 
 
+@pytest.mark.parametrize("inside", ["mine", "parts/mine", "a/b/c"])
+def test_saving_inside_another_bundle_is_refused_and_leaves_it_whole(saved, parts, inside):
+    before = files(saved)
+    with pytest.raises(BundleError, match=r"lies inside another bundle, .*choose another path"):
+        write_bundle(saved / inside, {}, parts)
+    assert files(saved) == before
+    read_bundle(saved)
+
+
+def test_saving_inside_a_bundle_of_a_newer_format_is_refused_too(saved, parts):
+    edit(saved, lambda m: m.update(min_reader=bundle.FORMAT_VERSION + 1))
+    with pytest.raises(BundleError, match="lies inside another bundle"):
+        write_bundle(saved / "mine", {}, parts)
+
+
+def test_a_manifest_of_something_else_above_does_not_matter(tmp_path, parts):
+    (tmp_path / MANIFEST).write_text('{"kind": "something else"}', encoding="utf-8")
+    read_bundle(write_bundle(tmp_path / "out", {}, parts))
+
+
 def test_every_changed_byte_is_noticed(saved):
     for name in sorted(set(files(saved)) - {MANIFEST}):
         good = (saved / name).read_bytes()

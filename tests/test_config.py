@@ -54,6 +54,18 @@ def test_a_component_may_have_a_name_of_its_own(tmp_path):
         (GOOD + "l2 = 'a'\n", r"first.ease: l2: .*valid number.*got 'a'"),
         (GOOD + "depth = 0\n", r"first.ease: depth must be a whole number of at least 1, got 0"),
         (GOOD + "depth = 1.5\n", r"depth must be a whole number"),
+        (GOOD + "depth = true\n", r"depth must be a whole number of at least 1, got True"),
+        ("seed = true\n" + GOOD, r"seed: .*valid integer.*got True"),
+        (STAGE + "keep = true\n[stages.retrievers.popularity]\n", r"stages.0.keep: .*valid integer.*got True"),
+        (GOOD + "[stages.fusion.weights]\neas = 1\n", r"first.fusion: weights names 'eas', .*known: popularity, ease"),
+        (
+            GOOD + "[[stages]]\nname='two'\nkeep=2\n[stages.fusion.weights]\nease = 1\n",
+            r"two.fusion: weights names 'ease', .*known: first",
+        ),
+        (
+            GOOD + "[stages.scorers.mine]\ntype='cross_encoder'\n",
+            r"first.mine: a cross_encoder needs .* put it in a second stage",
+        ),
         (GOOD + "type = 3\n", r"first.ease: type must be the name of a component, got 3"),
         (GOOD + "[stages.retrievers.eaze]\n", r"no component is called 'eaze'; did you mean 'ease'\?"),
         (GOOD + "[stages.retrievers.seen]\n", r"'seen' is a policy and cannot stand among the retrievers"),
@@ -82,6 +94,18 @@ def test_what_is_wrong_is_named_with_the_file(tmp_path, text, message):
         read(tmp_path, text)
     assert "my.toml" in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_weights_may_name_the_stages_own_scores_and_the_stage_before():
+    first = {"name": "a", "retrievers": {"popularity": {}, "ease": {}}, "fusion": {"weights": {"ease": 1.0}}}
+    second = {"name": "b", "scorers": {"cross_encoder": {}}, "fusion": {"weights": {"a": 1.0, "cross_encoder": 2.0}}}
+    Config.from_dict({"stages": [first, second]})
+
+
+def test_a_wrong_entry_does_not_make_a_list_too_short():
+    with pytest.raises(ConfigError, match=r"unknown key 'stages\.0\.kep'") as caught:
+        Config.from_dict({"stages": [{"name": "a", "kep": 3, "retrievers": {"popularity": {}}}]})
+    assert "at least 1 item" not in str(caught.value)
 
 
 def test_several_mistakes_are_named_at_once():

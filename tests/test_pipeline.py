@@ -67,6 +67,19 @@ def test_k_must_be_positive(recommender, queries, k):
             ask(queries, k)
 
 
+@pytest.mark.parametrize("k", [2.5, True, "3", None])
+def test_k_must_be_a_whole_number(hybrid, queries, k):
+    for ask in (hybrid.recommend, hybrid.trace):
+        with pytest.raises(ConfigError, match="k must be a whole number"):
+            ask(queries, k)
+    for ask in (hybrid.similar, hybrid.search):
+        with pytest.raises(ConfigError, match="k must be a whole number"):
+            ask(["i1"], k)
+    with pytest.raises(ConfigError, match="k must be at least 1"):
+        hybrid.similar(["i1"], 0)
+    assert hybrid.recommend(queries, np.int64(3)).items.shape[1] == 3
+
+
 @dataclass(frozen=True)
 class Few:
     """Proposes two fixed items and knows nothing else."""
@@ -251,7 +264,17 @@ def test_queries_from_ids(hybrid):
         ({"allow": ["i0"]}, DataError, "give users or histories"),
         ({"users": ["u1"], "histories": [["i0"]]}, DataError, "give users or histories"),
         ({"users": ["u1"], "wishes": ["a", "b"]}, DataError, "same length"),
+        ({"exclude": [["i0"]]}, DataError, "give users or histories"),
+        ({"profiles": {"age": [3]}}, DataError, "give users or histories"),
         ({"users": ["u1"], "exclude": []}, DataError, "same length"),
+        ({"users": "u1"}, DataError, r"users must be a list of ids, got one string; write \['u1'\]"),
+        ({"histories": "i0"}, DataError, r"histories must be a list of lists of ids, got one string; write \[\['i0'"),
+        ({"histories": ["i0"]}, DataError, r"histories\[0\] must be a list of ids, got one string; write \['i0'\]"),
+        ({"histories": [["i0"], None]}, DataError, r"histories\[1\] must be a list of ids, got None"),
+        ({"wishes": "red"}, DataError, r"wishes must be a list of texts, got one string; write \['red'\]"),
+        ({"users": ["u1"], "exclude": ["i0"]}, DataError, r"exclude\[0\] must be a list of ids, got one string"),
+        ({"users": ["u1"], "allow": "i0"}, DataError, r"allow must be a list of ids, got one string"),
+        ({"users": 42}, DataError, "users must be a list of ids, got 42"),
         ({"wishes": ["  "]}, DataError, "a wish is empty"),
         ({"users": ["nobody"]}, UnknownIdError, "nobody"),
         ({"histories": [["i0", "i99"]]}, UnknownIdError, "i99"),
@@ -262,6 +285,28 @@ def test_queries_from_ids(hybrid):
 def test_queries_say_what_is_wrong(hybrid, arguments, error, message):
     with pytest.raises(error, match=message):
         hybrid.queries(**arguments)
+
+
+def test_one_string_is_never_read_letter_by_letter(hybrid):
+    for ask, name in ((hybrid.similar, "item_ids"), (hybrid.search, "texts")):
+        with pytest.raises(DataError, match=f"{name} must be a list of .*, got one string; write"):
+            ask("i1", 3)
+    with pytest.raises(DataError, match="item_ids must be a list of ids"):
+        hybrid.remove_items("i1")
+    with pytest.raises(DataError, match="a search text is empty"):
+        hybrid.search(["red", " "], 3)
+
+
+def test_ids_may_come_as_any_sequence(hybrid):
+    found = hybrid.queries(histories=[np.array(["i3", "i1"]), ("i2",)])
+    assert [found.histories[i].tolist() for i in range(2)] == [[3, 1], [2]]
+    assert len(hybrid.queries(np.array(["u1", "u2"]))) == 2
+
+
+def test_repr_is_one_short_line(hybrid, cascade):
+    users = hybrid.histories.n_users
+    assert repr(hybrid) == f"Recommender(12 items, {users} users, stages: hybrid)"
+    assert repr(replace(cascade, histories=None)) == "Recommender(12 items, stages: hybrid > rerank)"
 
 
 def test_a_recommender_without_users_says_so(hybrid):

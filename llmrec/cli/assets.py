@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from llmrec.cli.output import print_json, printable, progress, results
+from llmrec.cli.source import JsonOption
 
 __all__ = ["assets"]
 
@@ -15,7 +16,7 @@ def assets(
     fetch: Annotated[
         list[str] | None, typer.Option("--fetch", metavar="NAME", help="Fetch this asset now; may be repeated.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the named models and data sets: source, licence, citation, and where they are on this machine."""
     from llmrec.assets import describe_assets, find_asset

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmrec.cli.output import print_json, print_rows, printable, progress, results
-from llmrec.cli.source import check_place
+from llmrec.cli.source import JsonOption, check_place
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from llmrec.data import Dataset
+    from llmrec.types import Item
 
 __all__ = ["demo", "fitted"]
 
@@ -39,46 +40,49 @@ def demo(
         str, typer.Option("--new-wish", metavar="TEXT", help="A wish the new item should answer.")
     ] = NEW_WISH,
     refit: Annotated[bool, typer.Option("--refit", help="Fit again even if the bundle is there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run the main job on MovieLens-100K: fetch, embed, fit, fine-tune, recommend, measure, save.
 
     The first run fits and saves a bundle (minutes); later ones load it, and compute every number from it again.
     """
-    from llmrec.cli.tour import measure, three_users, typed_item, weights, wish_list
-    from llmrec.data import leave_last_out, load_dataset
+    from llmrec.data import load_dataset
     from llmrec.types import Item
 
     check_place(out)
-
+    item = Item("new-1", {"title": title, "genres": genres})
     with progress() as say:
         data = load_dataset("ml-100k", progress=say)
-        path = fitted(data, out, refit, say)
-        say("loading the bundle")
-        from llmrec.pipeline import load
-
-        recommender = load(path)
-        holdout = leave_last_out(data.interactions).test
-        say("recommending")
-        users = three_users(recommender, holdout)
-        shown = {
-            "dataset": {"name": data.name, "fingerprint": data.fingerprint},
-            "users": users,
-            "wish": wish_list(recommender, wish),
-            "new_item": typed_item(
-                recommender,
-                Item("new-1", {"title": title, "genres": genres}),
-                new_wish,
-                next(user for user in users if user["taste"] == "Sci-Fi"),
-            ),
-            "fusion": weights(recommender),
-            "results": measure(recommender, data.interactions, holdout, say),
-            "bundle": str(path),
-        }
+        shown = _tour(data, fitted(data, out, refit, say), wish, item, new_wish, say)
     if as_json:
         print_json(shown)
     else:
         _show(results(), shown, out)
+
+
+def _tour(
+    data: Dataset, bundle: Path, wish: str, item: Item, new_wish: str, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Everything that is shown, computed from the bundle."""
+    from llmrec.cli.tour import measure, three_users, typed_item, weights, wish_list
+    from llmrec.data import leave_last_out
+    from llmrec.pipeline import load
+
+    say("loading the bundle")
+    recommender = load(bundle)
+    holdout = leave_last_out(data.interactions).test
+    say("recommending")
+    users = three_users(recommender, holdout)
+    fan = next(user for user in users if user["taste"] == "Sci-Fi")
+    return {
+        "dataset": {"name": data.name, "fingerprint": data.fingerprint},
+        "users": users,
+        "wish": wish_list(recommender, wish),
+        "new_item": typed_item(recommender, item, new_wish, fan),
+        "fusion": weights(recommender),
+        "results": measure(recommender, data.interactions, holdout, say),
+        "bundle": str(bundle),
+    }
 
 
 def fitted(data: Dataset, out: Path, refit: bool, say: Callable[[str], None]) -> Path:

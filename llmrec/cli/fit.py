@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import shlex
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from llmrec.cli.output import print_json, progress
-from llmrec.cli.source import DatasetOption, InteractionsOption, ItemsOption, check_place, read_data
+from llmrec.cli.source import (
+    DatasetOption,
+    HoldoutChoice,
+    InteractionsOption,
+    ItemsOption,
+    JsonOption,
+    check_place,
+    read_data,
+)
 
-__all__ = ["HoldoutChoice", "fit"]
-
-
-class HoldoutChoice(StrEnum):
-    """What is kept out."""
-
-    none = "none"
-    last = "last"
+__all__ = ["fit"]
 
 
 def fit(
@@ -38,7 +38,7 @@ def fit(
             "none: for serving; everything is used.",
         ),
     ] = HoldoutChoice.none,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Fit a recommender and save it as a bundle."""
     from llmrec.build import fit as fit_recommender

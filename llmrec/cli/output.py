@@ -84,8 +84,8 @@ def _plain(value: Any) -> Any:
 
 
 def short_score(score: float) -> float:
-    """A float32 score in as few digits as tell it from every other float32."""
-    return float(f"{score:.9g}")
+    """A float32 score in as few digits as tell it from every other float32; never a negative zero."""
+    return float(f"{score:.9g}") + 0.0
 
 
 def print_rows(console: Console, rows: Sequence[Sequence[str]], *, left: int = 1, title: str | None = None) -> None:

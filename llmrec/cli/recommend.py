@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmrec.cli.fit import HoldoutChoice
 from llmrec.cli.lists_file import SUFFIXES, write_lists
 from llmrec.cli.output import print_json, progress
-from llmrec.cli.search import CountOption, JsonOption, show_lists
-from llmrec.cli.source import BundleOption, InteractionsOption, read_log, split_ids
+from llmrec.cli.search import show_lists
+from llmrec.cli.source import (
+    BundleOption,
+    CountOption,
+    HoldoutChoice,
+    InteractionsOption,
+    JsonOption,
+    split_ids,
+)
 from llmrec.errors import ConfigError, DataError, LeakageError
 
 if TYPE_CHECKING:
@@ -23,24 +29,28 @@ if TYPE_CHECKING:
 
 __all__ = ["recommend"]
 
+UsersOption = Annotated[str | None, typer.Option("--users", metavar="IDS|all", help="Known users, comma-separated.")]
+HistoryOption = Annotated[
+    str | None, typer.Option("--history", metavar="ITEMS", help="Item ids, comma-separated, oldest first.")
+]
+WishOption = Annotated[str | None, typer.Option("--wish", metavar="TEXT", help="What is wished for, in words.")]
+HoldoutOption = Annotated[
+    HoldoutChoice, typer.Option("--holdout", help="last: histories end before each user's last interaction.")
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="Write user_id, rank, item_id, score (.parquet, .csv).")
+]
+
 
 def recommend(
     bundle: BundleOption,
-    users: Annotated[
-        str | None, typer.Option("--users", metavar="IDS|all", help="Known users, comma-separated.")
-    ] = None,
-    history: Annotated[
-        str | None, typer.Option("--history", metavar="ITEMS", help="Item ids, comma-separated, oldest first.")
-    ] = None,
-    wish: Annotated[str | None, typer.Option("--wish", metavar="TEXT", help="What is wished for, in words.")] = None,
+    users: UsersOption = None,
+    history: HistoryOption = None,
+    wish: WishOption = None,
     k: CountOption = 10,
-    holdout: Annotated[
-        HoldoutChoice, typer.Option("--holdout", help="last: histories end before each user's last interaction.")
-    ] = HoldoutChoice.none,
+    holdout: HoldoutOption = HoldoutChoice.none,
     interactions: InteractionsOption = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write user_id, rank, item_id, score (.parquet, .csv).")
-    ] = None,
+    out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Recommend items. Histories come from the bundle, or from a newer log given with --interactions."""
@@ -62,17 +72,17 @@ def recommend(
     log = _histories(recommender, interactions, holdout)
     ids = list(log.users.ids) if names is None else names
     rows = log.users.rows(ids).astype("int64")
-    if out is not None:
-        with progress() as say:
-            answer = partial(_answer, recommender, log, wish, k)
-            lines = write_lists(out, recommender.catalog, log.users, rows, answer, say)
-        if as_json:
-            print_json({"out": str(out.resolve()), "users": len(ids), "k": k, "rows": lines})
-        else:
-            typer.echo(f"wrote {out}: {len(ids):,} users, up to {k} items each")
+    answer = partial(_answer, recommender, log, wish, k)
+    if out is None:
+        asked = [_asked(user_id=user, wish=wish) for user in ids]
+        show_lists(recommender, answer(rows), asked, as_json)
         return
-    asked = [_asked(user_id=user, wish=wish) for user in ids]
-    show_lists(recommender, _answer(recommender, log, wish, k, rows), asked, as_json)
+    with progress() as say:
+        lines = write_lists(out, recommender.catalog, log.users, rows, answer, say)
+    if as_json:
+        print_json({"out": str(out.resolve()), "users": len(ids), "k": k, "rows": lines})
+    else:
+        typer.echo(f"wrote {out}: {len(ids):,} users, up to {k} items each")
 
 
 def _set(holdout: HoldoutChoice) -> HoldoutChoice | None:
@@ -116,12 +126,12 @@ def _asked(**parts: Any) -> dict[str, Any]:
 
 def _histories(recommender: Recommender, interactions: Path | None, holdout: HoldoutChoice) -> Interactions:
     """The log that histories come from, without what must not be seen."""
-    from llmrec.cli.judge import check_unseen
-    from llmrec.data import without_last
+    from llmrec.data import Interactions, without_last
+    from llmrec.evaluate import check_unseen
 
     about = recommender.about or {}
     if interactions is not None:
-        log = read_log(interactions, recommender.catalog)
+        log = Interactions.from_file(interactions, recommender.catalog)
         if holdout is HoldoutChoice.none:
             return log
         check_unseen(recommender, log)

@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmrec.cli.output import print_json, print_rows, results, short_score
-from llmrec.cli.source import BundleOption
+from llmrec.cli.source import BundleOption, CountOption, JsonOption
 
 if TYPE_CHECKING:
     from llmrec.pipeline import Recommender
     from llmrec.types import Ranking
 
-__all__ = ["CountOption", "JsonOption", "search", "show_lists", "similar"]
-
-CountOption = Annotated[int, typer.Option("--k", min=1, help="How many items.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+__all__ = ["search", "show_lists", "similar"]
 
 
 def similar(
@@ -71,7 +68,7 @@ def show_lists(recommender: Recommender, ranking: Ranking, asked: Sequence[Mappi
     for query, entry in zip(asked, found, strict=True):
         rows = [("rank", "item_id", *names, "score")]
         rows += [
-            (str(e["rank"]), e["item_id"], *map(_cell, e["fields"].values()), f"{e['score']:.4f}")
+            (str(e["rank"]), e["item_id"], *map(_cell, e["fields"].values()), f"{e['score']:z.4f}")
             for e in entry["items"]
         ]
         print_rows(console, rows, left=2 + len(names), title=_title(query))

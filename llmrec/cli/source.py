@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,12 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BundleOption",
+    "CountOption",
     "DatasetOption",
+    "HoldoutChoice",
     "InteractionsOption",
     "ItemsOption",
+    "JsonOption",
     "check_place",
     "read_data",
-    "read_log",
     "split_ids",
 ]
 
@@ -44,6 +47,17 @@ InteractionsOption = Annotated[
 ]
 
 
+CountOption = Annotated[int, typer.Option("--k", min=1, help="How many items.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class HoldoutChoice(StrEnum):
+    """What is kept out."""
+
+    none = "none"
+    last = "last"
+
+
 def read_data(
     dataset: str | None, items: Path | None, interactions: Path | None, progress: Callable[[str], None]
 ) -> tuple[Catalog, Interactions]:
@@ -53,9 +67,12 @@ def read_data(
         ConfigError: not exactly one way of naming them was used.
         DataError: a file is not as it must be.
     """
-    from llmrec.data import Catalog, load_dataset
+    from llmrec.data import Catalog, Interactions, load_dataset
 
-    if (dataset is None) == (items is None and interactions is None):
+    files = items is not None or interactions is not None
+    if dataset is not None and files:
+        raise ConfigError("--dataset and --items/--interactions exclude each other; name the data in one way")
+    if dataset is None and not files:
         raise ConfigError("name the data with --dataset NAME, or with --items FILE and --interactions FILE")
     if dataset is not None:
         loaded = load_dataset(dataset, progress=progress)
@@ -63,19 +80,7 @@ def read_data(
     if items is None or interactions is None:
         raise ConfigError("--items and --interactions go together: the catalog and the log")
     catalog = Catalog.from_file(items)
-    return catalog, read_log(interactions, catalog)
-
-
-def read_log(path: Path, catalog: Catalog) -> Interactions:
-    """Read a log, with times and weights where it has any, as `load_dataset` reads that of a folder.
-
-    Raises:
-        DataError: the file is not as it must be.
-    """
-    from llmrec.data import Interactions, read_table, usual_columns
-
-    table = read_table(path)
-    return Interactions.from_table(table, catalog, usual_columns(table.column_names))
+    return catalog, Interactions.from_file(interactions, catalog)
 
 
 def split_ids(text: str, option: str) -> list[str]:
@@ -94,9 +99,9 @@ def check_place(out: Path) -> None:
     """Check, before minutes of work, that a bundle can be saved here.
 
     Raises:
-        BundleError: something else is there, or nothing can be written there.
+        BundleError: something else is there, it lies inside another bundle, or nothing can be written there.
     """
-    from llmrec.bundle import read_manifest
+    from llmrec.bundle import check_outside, read_manifest
 
     place = out.expanduser().resolve()
     if place.exists() and not (place.is_dir() and not any(place.iterdir())):
@@ -104,6 +109,7 @@ def check_place(out: Path) -> None:
             read_manifest(place)
         except BundleError as error:
             raise BundleError(f"--out {out} exists and is not a bundle; choose another path or remove it") from error
+    check_outside(out)
     above = next(folder for folder in place.parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise BundleError(f"cannot save a bundle in {out}: {above} is not a folder that can be written to")

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llmrec.cli.judge import Case, judge, parts, sample
-
 if TYPE_CHECKING:
     from llmrec.data import Holdout, Interactions
     from llmrec.evaluate import Report
@@ -88,11 +86,11 @@ def weights(recommender: Recommender) -> dict[str, dict[str, float]]:
 
 def measure(recommender: Recommender, log: Interactions, holdout: Holdout, say: Say) -> dict[str, Any]:
     """Measure each part on all users; the reranked list, and the list it reranks, on a fixed sample."""
-    from llmrec.evaluate import compare_pairs
+    from llmrec.evaluate import Case, compare_pairs, judge, parts, sample_cases
 
     everyone = parts(recommender)
     first, last = recommender.stages[0].name, recommender.stages[-1].name
-    some = sample(holdout, RERANKED_USERS)
+    some = sample_cases(holdout, RERANKED_USERS)
     limits = f"a fixed random {len(some.targets)} users, depth {recommender.stages[0].keep}"
     limits += f", at most {_pair_tokens(recommender)} tokens a pair"
     cases = {_LABELS.get(name, name): Case(part, holdout) for name, part in everyone.items() if name != last}

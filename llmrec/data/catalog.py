@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from llmrec.data._arrow import as_table, bytes_to_table, read_ids, rename_columns, table_to_bytes, vocab_of
+from llmrec.data.requests import check_items, check_list
 from llmrec.data.tables import read_table
 from llmrec.data.vocab import Vocab
 from llmrec.errors import DataError
@@ -25,7 +26,7 @@ __all__ = ["Catalog"]
 _ID = "item_id"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Catalog:
     """All items, in rows that never move. Made by `from_table` or `from_file`.
 
@@ -81,6 +82,9 @@ class Catalog:
     def __len__(self) -> int:
         return len(self.items)
 
+    def __repr__(self) -> str:
+        return f"Catalog({len(self):,} items, columns: {', '.join(self.columns)})"
+
     @property
     def columns(self) -> list[str]:
         """The names of all columns, "item_id" first."""
@@ -95,9 +99,10 @@ class Catalog:
         """Return a catalog with more items at its end. A field an item does not name is null.
 
         Raises:
-            DataError: an id is there already (a removed id stays taken), a field is unknown, or a value
-                does not fit its column.
+            DataError: an id is there already (a removed id stays taken) or is not text, a field is unknown, or a
+                value does not fit its column.
         """
+        check_items(items)
         ids = [item.id for item in items]
         if taken := [i for i in ids if i in self.items]:
             raise DataError(
@@ -121,7 +126,9 @@ class Catalog:
 
         Raises:
             UnknownIdError: an id is not in the catalog.
+            DataError: one string was given for a list.
         """
+        check_list(ids, "item_ids")
         active = self.active.copy()
         active[self.items.rows(ids)] = False
         return replace(self, active=active)

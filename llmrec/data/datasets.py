@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,16 +11,14 @@ from types import MappingProxyType
 
 from llmrec.assets import ASSETS, find_asset
 from llmrec.data.catalog import Catalog
-from llmrec.data.interactions import InteractionColumns, Interactions, Repeats
+from llmrec.data.interactions import Interactions, Repeats
 from llmrec.data.recbole import find_recbole, read_recbole
-from llmrec.data.tables import read_table
 from llmrec.data.users import Users
 from llmrec.errors import DataError
 
-__all__ = ["Dataset", "load_dataset", "usual_columns"]
+__all__ = ["Dataset", "load_dataset"]
 
 _EXTENSIONS = (".csv", ".tsv", ".parquet")
-_TIME_NAMES = ("timestamp", "time", "t")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +79,7 @@ def load_dataset(
 
 def _load_recbole(name: str, stem: Path, rename: Mapping[str, str], repeats: Repeats) -> Dataset:
     catalog = Catalog.from_table(read_recbole(stem, ".item"), rename=rename)
-    log = read_recbole(stem, ".inter")
-    interactions = Interactions.from_table(log, catalog, usual_columns(log.column_names), repeats)
+    interactions = Interactions.from_table(read_recbole(stem, ".inter"), catalog, repeats=repeats)
     users = Users.from_table(read_recbole(stem, ".user")) if Path(f"{stem}.user").is_file() else None
     return Dataset(name, catalog, interactions, users)
 
@@ -97,15 +94,8 @@ def _load_folder(folder: Path, repeats: Repeats) -> Dataset:
             f"and interactions, each as {', '.join(_EXTENSIONS)}."
         )
     catalog = Catalog.from_file(items)
-    table = read_table(log)
-    interactions = Interactions.from_table(table, catalog, usual_columns(table.column_names), repeats)
+    interactions = Interactions.from_file(log, catalog, repeats=repeats)
     return Dataset(folder.resolve().name, catalog, interactions, Users.from_file(users) if users else None)
-
-
-def usual_columns(names: Sequence[str]) -> InteractionColumns:
-    """Find the usual columns of a log: "timestamp", "time" or "t" for the time, "weight" for the weight, if there."""
-    time = next((name for name in _TIME_NAMES if name in names), None)
-    return InteractionColumns(time=time, weight="weight" if "weight" in names else None)
 
 
 def _file(folder: Path, part: str) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,9 +33,11 @@ from llmrec.types import Csr, Float32Array, Int32Array, Int64Array, Queries, Sta
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-__all__ = ["DEFAULT_COLUMNS", "InteractionColumns", "Interactions", "Repeats"]
+__all__ = ["InteractionColumns", "Interactions", "Repeats", "usual_columns"]
 
 Repeats = Literal["fold", "keep"]
+
+_TIME_NAMES = ("timestamp", "time", "t")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +57,21 @@ class InteractionColumns:
     weight: str | None = None
 
 
-DEFAULT_COLUMNS = InteractionColumns()
+def usual_columns(names: Sequence[str]) -> InteractionColumns:
+    """Find the usual columns of a log.
+
+    Args:
+        names: the columns there are.
+
+    Returns:
+        "user_id" and "item_id"; for the time "timestamp", "time" or "t", the first that is there, or None: rows
+        are in order; for the weight "weight" if it is there.
+    """
+    time = next((name for name in _TIME_NAMES if name in names), None)
+    return InteractionColumns(time=time, weight="weight" if "weight" in names else None)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Interactions:
     """All interactions, grouped by user, oldest first; equal times keep the order of the file.
 
@@ -92,7 +106,7 @@ class Interactions:
         cls,
         table: Any,
         catalog: Catalog,
-        columns: InteractionColumns = DEFAULT_COLUMNS,
+        columns: InteractionColumns | None = None,
         repeats: Repeats = "fold",
     ) -> Interactions:
         """Build from a table with one row an interaction.
@@ -100,7 +114,8 @@ class Interactions:
         Args:
             table: as for `Catalog.from_table`.
             catalog: knows every item.
-            columns: which columns hold what; others are ignored.
+            columns: which columns hold what; others are ignored. None: the usual ones, see `usual_columns`; without
+                a time column among them, rows must be in order, oldest first.
             repeats: "fold" keeps the oldest of repeated (user, item) pairs, "keep" keeps all.
 
         Raises:
@@ -114,17 +129,19 @@ class Interactions:
         cls,
         path: str | Path,
         catalog: Catalog,
-        columns: InteractionColumns = DEFAULT_COLUMNS,
+        columns: InteractionColumns | None = None,
         repeats: Repeats = "fold",
     ) -> Interactions:
         """Build from a .csv, .tsv or .parquet file; see `from_table` and `read_table`."""
-        table = read_table(path, ids=(columns.user, columns.item))
+        named = columns or InteractionColumns()
+        table = read_table(path, ids=(named.user, named.item))
         return cls._build(table, catalog, columns, repeats, f"interactions {path}")
 
     @classmethod
     def _build(
-        cls, table: Any, catalog: Catalog, columns: InteractionColumns, repeats: Repeats, what: str
+        cls, table: Any, catalog: Catalog, columns: InteractionColumns | None, repeats: Repeats, what: str
     ) -> Interactions:
+        columns = columns or usual_columns(table.column_names)
         users, user_rows = vocab_of(read_ids(table, columns.user, what))
         items = _item_rows(read_ids(table, columns.item, what), catalog, what)
         times = _times(table, columns, what)
@@ -145,6 +162,9 @@ class Interactions:
     def __len__(self) -> int:
         """The number of interactions."""
         return len(self.items)
+
+    def __repr__(self) -> str:
+        return f"Interactions({len(self):,} interactions, {self.n_users:,} users, {self.catalog_size:,} items)"
 
     @property
     def n_users(self) -> int:

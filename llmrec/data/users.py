@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from llmrec.data._arrow import as_table, read_ids, rename_columns, vocab_of
+from llmrec.data.requests import check_list
 from llmrec.data.tables import read_table
 from llmrec.data.vocab import Vocab
 from llmrec.errors import DataError
@@ -23,7 +24,7 @@ __all__ = ["Users"]
 _ID = "user_id"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Users:
     """User profiles. Made by `from_table` or `from_file`.
 
@@ -60,6 +61,9 @@ class Users:
     def __len__(self) -> int:
         return len(self.users)
 
+    def __repr__(self) -> str:
+        return f"Users({len(self):,} users, columns: {', '.join(self.columns)})"
+
     @property
     def columns(self) -> list[str]:
         """The names of all columns, "user_id" first."""
@@ -73,7 +77,11 @@ class Users:
 
         Returns:
             A list of n Python values per field ("user_id" is none); None for null and for unknown users.
+
+        Raises:
+            DataError: one string was given for a list.
         """
+        check_list(user_ids, "user_ids")
         rows = self.users.get(user_ids)
         taken = self.table.take(pa.array(rows, mask=rows < 0))
         return {name: taken.column(name).to_pylist() for name in self.columns[1:]}

@@ -17,7 +17,7 @@ _SHOWN = 5
 _SEARCHED = 20_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Vocab:
     """Distinct ids in row order: the id at place i has row i.
 
@@ -43,6 +43,9 @@ class Vocab:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"Vocab({len(self):,} ids)"
 
     def __contains__(self, an_id: object) -> bool:
         return an_id in self._rows

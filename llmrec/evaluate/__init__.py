@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmrec.evaluate.cases import Case, check_unseen, judge, parts, sample_cases
 from llmrec.evaluate.metrics import (
     ACCURACY,
     Float64Array,
@@ -27,6 +28,7 @@ from llmrec.evaluate.strata import Stratum, history_strata, popularity_strata, s
 
 __all__ = [
     "ACCURACY",
+    "Case",
     "Float64Array",
     "Interval",
     "Metric",
@@ -37,6 +39,7 @@ __all__ = [
     "Stratum",
     "average_precision",
     "bootstrap_interval",
+    "check_unseen",
     "compare",
     "compare_pairs",
     "coverage",
@@ -48,16 +51,19 @@ __all__ = [
     "gini",
     "history_strata",
     "hit_rate",
+    "judge",
     "leave_last_out_card",
     "ndcg",
     "novelty",
     "paired_test",
+    "parts",
     "popularity_strata",
     "precision",
     "rank_targets",
     "rank_values",
     "recall",
     "reciprocal_rank",
+    "sample_cases",
     "stratify",
     "to_markdown",
 ]

@@ -80,22 +80,29 @@ def compare(reports: Mapping[str, Report], *, k: int = 10) -> list[tuple[str, ..
 
     Returns:
         Rows of equal length, the header first: method, NDCG and recall with 95% intervals, hit rate, MRR,
-        coverage, number of users.
+        coverage, Gini, novelty in bits if any report has it ("-" where one has not), number of users.
 
     Raises:
         ConfigError: a report was not made with this `k`.
         DataError: there is no report, or two are of different protocols.
     """
     _check_comparable(reports)
-    with_interval, plain, total = (f"NDCG@{k}", f"Recall@{k}"), (f"HitRate@{k}", f"MRR@{k}"), f"coverage@{k}"
-    rows: list[tuple[str, ...]] = [("method", *with_interval, *plain, total, "users")]
+    with_interval, plain, totals = (f"NDCG@{k}", f"Recall@{k}"), (f"HitRate@{k}", f"MRR@{k}"), _totals(reports, k)
+    rows: list[tuple[str, ...]] = [("method", *with_interval, *plain, *totals, "users")]
     for name, report in reports.items():
         for metric in (*with_interval, *plain):
             _check_has(report, name, metric)
         intervals = (str(report.metrics[metric]) for metric in with_interval)
         means = (f"{report.metrics[metric].mean:.4f}" for metric in plain)
-        rows.append((name, *intervals, *means, f"{report.totals[total]:.4f}", f"{report.card.n_users:,}"))
+        spread = (f"{report.totals[total]:.4f}" if total in report.totals else "-" for total in totals)
+        rows.append((name, *intervals, *means, *spread, f"{report.card.n_users:,}"))
     return rows
+
+
+def _totals(reports: Mapping[str, Report], k: int) -> tuple[str, ...]:
+    """What stands beside accuracy in a table: how widely items are shown, and how surprising they are."""
+    novelty = f"novelty@{k}"
+    return (f"coverage@{k}", f"gini@{k}", *([novelty] if any(novelty in r.totals for r in reports.values()) else []))
 
 
 def compare_pairs(a: Report, b: Report, metric: str = "NDCG@10") -> PairedResult:

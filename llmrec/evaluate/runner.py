@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from llmrec.errors import ConfigError, DataError
+from llmrec.errors import ConfigError, DataError, LeakageError
 from llmrec.evaluate.metrics import (
     ACCURACY,
     Float64Array,
@@ -25,6 +25,7 @@ from llmrec.evaluate.metrics import (
 from llmrec.evaluate.protocol import ProtocolCard
 from llmrec.evaluate.report import Report
 from llmrec.evaluate.significance import bootstrap_interval
+from llmrec.pipeline import Recommender
 from llmrec.types import Csr, Float32Array, Int32Array, Int64Array, Queries, Ranking
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def evaluate(
 
     Raises:
         ConfigError: a cut-off, the batch size or the list length is out of range.
+        LeakageError: a Recommender says of itself (`about`) that it was fitted on the whole of this very log.
         DataError: the holdout is empty or does not fit the card or the catalog, or the recommender returns
             something other than one list per query, an item outside the catalog, or a history item although
             the card says that histories are excluded.
@@ -80,6 +82,7 @@ def evaluate(
     cutoffs = sorted(set(k))
     length = _check_lengths(cutoffs, batch_size, list_length)
     _check_holdout(holdout, n_items, protocol)
+    _check_unseen(recommender, protocol)
     n = len(holdout)
     values = {f"{name}@{cut}": np.empty(n) for cut in cutoffs for name in ACCURACY}
     shown = {cut: np.zeros(n_items, dtype=np.int64) for cut in cutoffs}
@@ -126,6 +129,17 @@ def _check_holdout(holdout: Holdout, n_items: int, card: ProtocolCard) -> None:
         raise DataError(
             f"the protocol card says {card.n_users} users and {card.n_items} items, "
             f"the evaluation has {n} and {n_items}; describe this holdout in the card"
+        )
+
+
+def _check_unseen(recommender: Recommends, card: ProtocolCard) -> None:
+    if not isinstance(recommender, Recommender) or recommender.about is None:
+        return
+    about = recommender.about
+    if about.get("data", {}).get("interactions") == card.data_hash and about.get("holdout") != "last":
+        raise LeakageError(
+            "LEAKAGE: the recommender was fitted on every interaction of this log, the targets too, so no figure of "
+            "it means anything; fit one for measuring with holdout='last' (llmrec fit --holdout last)"
         )
 
 

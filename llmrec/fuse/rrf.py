@@ -32,6 +32,9 @@ class RrfConfig(ComponentConfig):
         grid: the weights that tuning tries for each column, beside a leading column at 1.
         caution: how many standard errors of its gain a weight must be worth; see `fit_rrf`.
         wish_columns: columns that understand a free-text wish; none: those of the stage's text retrievers.
+        new_item_share: how far a score counts that none of the tuned columns supports, as that of a new item: 1 puts
+            the item a text retriever ranks first beside the item that everything ranks first; 0 puts it last. A wish
+            asks for text, so there it is 1.
         wish_share: share of the weight these have when a query carries a wish.
     """
 
@@ -40,6 +43,7 @@ class RrfConfig(ComponentConfig):
     grid: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
     caution: float = Field(default=2.0, ge=0)
     wish_columns: tuple[str, ...] | None = None
+    new_item_share: float = Field(default=0.9, ge=0, le=1)
     wish_share: float = Field(default=0.8, ge=0, le=1)
 
 
@@ -49,7 +53,8 @@ class ReciprocalRankFusion:
 
     Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning
     Methods", SIGIR 2009. Where a column has no evidence on a candidate (a new item, to a collaborative model),
-    the other columns speak for it: the sum is divided by the share of the weight that did have evidence.
+    the other columns speak for it: the sum is divided by the share of the weight that did have evidence, and
+    counts a little less, down to `config.new_item_share` where that share is nothing.
 
     Attributes:
         name: the fusion's name in this pipeline.
@@ -69,11 +74,12 @@ class ReciprocalRankFusion:
         # only a column that is ignored may be missing
         there = [name for name, weight in self.weights.items() if weight > 0 or name in candidates.columns]
         ranks = {name: column_ranks(candidates.columns[name]) for name in there}
-        fused = _fuse(ranks, self.weights, self.config.constant)
+        fused = _fuse(ranks, self.weights, self.config.constant, self.config.new_item_share)
         wishes = queries.wishes
         if wishes.any() and any(name in self.weights for name in self.wish_columns):
             ranks = {name: rank[wishes] for name, rank in ranks.items()}
-            fused[wishes] = _fuse(ranks, self._wish_weights(), self.config.constant)
+            # text was asked for: that a model knows nothing else of an item does not count against it
+            fused[wishes] = _fuse(ranks, self._wish_weights(), self.config.constant, 1.0)
         return fused
 
     def ignores(self, queries: Queries, candidates: Candidates) -> frozenset[str]:
@@ -110,24 +116,24 @@ class ReciprocalRankFusion:
         return shared
 
 
-def _fuse(ranks: Mapping[str, Int32Array], weights: Weights, constant: float) -> Float32Array:
+def _fuse(ranks: Mapping[str, Int32Array], weights: Weights, constant: float, new_item_share: float) -> Float32Array:
     """Fuse the columns that have a weight; the others speak only where none of those has evidence."""
-    shape = next(iter(ranks.values())).shape
     weights = {name: weight for name, weight in weights.items() if name in ranks}
     heard = {name: weight for name, weight in weights.items() if weight > 0}
     unheard = {name: 1.0 for name in weights if name not in heard}
-    fused, silent = np.zeros(shape, np.float32), np.ones(shape, np.bool_)
-    for group in (heard, unheard):
-        scores, evidence = _mean_reciprocal(ranks, group, constant)
-        fused = np.where(silent, scores, fused)
-        silent &= ~evidence
-    return fused * np.float32(sum(w for _, w in sorted(heard.items())))
+    total = np.float32(sum(w for _, w in sorted(heard.items())))
+    fused, evidence = _mean_reciprocal(ranks, heard, constant)
+    alone, _ = _mean_reciprocal(ranks, unheard, constant)
+    fused = np.where(evidence > 0, fused, alone)
+    share = np.float32(new_item_share)
+    counted: Float32Array = fused * total * (share + (1 - share) * np.minimum(evidence / total, 1))
+    return counted
 
 
 def _mean_reciprocal(
     ranks: Mapping[str, Int32Array], weights: Weights, constant: float
-) -> tuple[Float32Array, BoolArray]:
-    """The weighted mean of 1 / (constant + rank) over the columns with evidence, and where there is any."""
+) -> tuple[Float32Array, Float32Array]:
+    """The weighted mean of 1 / (constant + rank) over the columns with evidence, and the weight that had any."""
     # Not float64: this runs over all users x candidates, and ranks need no more digits.
     shape = next(iter(ranks.values())).shape
     total, evidence = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
@@ -136,7 +142,7 @@ def _mean_reciprocal(
         total += np.where(rank > 0, np.float32(weight) / (np.float32(constant) + rank), np.float32(0))
         evidence += np.where(rank > 0, np.float32(weight), np.float32(0))
     mean = np.divide(total, evidence, out=np.zeros(shape, np.float32), where=evidence > 0)
-    return mean, evidence > 0
+    return mean, evidence
 
 
 def fit_rrf(
@@ -161,7 +167,7 @@ def fit_rrf(
     ranks = {n: column_ranks(candidates.columns[n]) for n in names}
 
     def quality(weights: Weights) -> Float64Array:
-        return _ndcg(_fuse(ranks, weights, config.constant), is_target, candidates.items >= 0)
+        return _ndcg(_fuse(ranks, weights, config.constant, config.new_item_share), is_target, candidates.items >= 0)
 
     single = {n: quality({m: float(m == n) for m in names}) for n in names}
     lead = max(single, key=lambda n: float(single[n].mean()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,6 +16,7 @@ __all__ = [
     "Scorer",
     "blocks",
     "gather",
+    "is_excluded",
     "order_by_score",
     "recency_matrix",
     "retrieve_dense_scores",
@@ -178,6 +179,16 @@ def gather(scores: Float32Array, items: Int32Array) -> Float32Array:
         return np.full(items.shape, np.nan, dtype=np.float32)
     picked = np.take_along_axis(scores, np.maximum(items, 0).astype(np.int64), axis=1)
     return np.where(items >= 0, picked, np.float32(np.nan)).astype(np.float32)
+
+
+def is_excluded(items: NDArray[np.integer[Any]], queries: Queries, n_items: int) -> BoolArray:
+    """Bool[n, k]: True where an item is in its query's exclude list."""
+    if queries.exclude is None:
+        return np.zeros(items.shape, dtype=np.bool_)
+    owner = np.repeat(np.arange(len(queries), dtype=np.int64), np.diff(queries.exclude.offsets))
+    banned = owner * n_items + queries.exclude.values
+    keys = np.arange(len(queries), dtype=np.int64)[:, None] * n_items + items
+    return np.isin(keys, banned) & (items >= 0)
 
 
 def stack(parts: list[Ranking], width: int) -> Ranking:

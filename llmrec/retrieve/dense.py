@@ -12,10 +12,10 @@ from pydantic import Field
 from llmrec.component import Component, ComponentConfig, FitContext
 from llmrec.data import Catalog
 from llmrec.models import EmbeddingCache, TextEncoder
-from llmrec.retrieve.base import blocks, order_by_score, recency_matrix, stack
+from llmrec.retrieve.base import blocks, is_excluded, order_by_score, recency_matrix, stack
 from llmrec.retrieve.faiss_index import ExactIndex
 from llmrec.text import Template, load_template, render_items, render_users
-from llmrec.types import BoolArray, Float32Array, Int32Array, Int64Array, Queries, Ranking, State
+from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
 
 __all__ = ["COMPONENT", "Dense", "DenseConfig", "fit_dense"]
 
@@ -149,7 +149,7 @@ class Dense:
         while len(asked):
             near, found = self.index.search(vectors[asked], width, allowed)
             complete = (found[:, -1] < 0) | (found.shape[1] == len(self.catalog))
-            banned = (found < 0) | _is_excluded(found, queries.take(asked), len(self.catalog))
+            banned = (found < 0) | is_excluded(found, queries.take(asked), len(self.catalog))
             floor = _at_place(np.where(banned, -np.inf, near), k) - ROUNDING
             enough = complete | (near[:, -1] < floor)
             found = np.where(banned | (near < floor[:, None]), -1, found)[enough]
@@ -185,16 +185,6 @@ def _at_place(scores: Float32Array, k: int) -> Float32Array:
     if scores.shape[1] < k:
         return np.full(len(scores), -np.inf, dtype=np.float32)
     return np.partition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k]
-
-
-def _is_excluded(items: Int64Array, queries: Queries, n_items: int) -> BoolArray:
-    """Bool[n, k]: True where an item is in its query's exclude list."""
-    if queries.exclude is None:
-        return np.zeros(items.shape, dtype=np.bool_)
-    owner = np.repeat(np.arange(len(queries), dtype=np.int64), np.diff(queries.exclude.offsets))
-    banned = owner * n_items + queries.exclude.values
-    keys = np.arange(len(queries), dtype=np.int64)[:, None] * n_items + items
-    return np.isin(keys, banned) & (items >= 0)
 
 
 def fit_dense(catalog: Catalog, config: DenseConfig, encoder: TextEncoder, *, name: str = "dense") -> Dense:

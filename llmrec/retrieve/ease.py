@@ -8,14 +8,18 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from scipy.linalg import lapack
 
 from llmrec.component import Component, ComponentConfig, FitContext
 from llmrec.data import Catalog, Interactions
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, DataError
 from llmrec.retrieve.base import recency_matrix, retrieve_dense_scores, score_dense_scores
 from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
 
 __all__ = ["COMPONENT", "Ease", "EaseConfig", "fit_ease"]
+
+BLOCK = 2048
+"""Rows mirrored at once: what is beside the two matrices stays small."""
 
 
 class EaseConfig(ComponentConfig):
@@ -99,19 +103,35 @@ def fit_ease(interactions: Interactions, catalog: Catalog, config: EaseConfig, *
     """
     n = len(catalog)
     if n > config.max_items:
-        need = 3 * 8 * n * n / 2**30
         raise ConfigError(
-            f"EASE over {n:,} items needs about {need:.0f} GiB; max_items is {config.max_items:,}. "
+            f"EASE over {n:,} items needs about {12 * n * n / 2**30:.0f} GiB; max_items is {config.max_items:,}. "
             "Raise ease.max_items, or remove EASE from the stage's retrievers"
         )
     matrix = interactions.matrix().astype(np.float64)
     gram = (matrix.T @ matrix).toarray()
-    counts = gram.diagonal().copy()
+    known = gram.diagonal() > 0
     gram[np.diag_indices(n)] += config.l2
-    precision = np.linalg.inv(gram)
-    weights = precision / -precision.diagonal()
+    weights = _symmetric_inverse(gram)
+    weights /= -weights.diagonal()
     weights[np.diag_indices(n)] = 0.0
-    return Ease(name, config, weights.astype(np.float32), counts > 0, catalog.active, catalog.tie_order)
+    return Ease(name, config, weights, known, catalog.active, catalog.tie_order)
+
+
+def _symmetric_inverse(gram: NDArray[np.float64]) -> Float32Array:
+    """Invert a symmetric positive definite matrix in its own memory, which is lost; the result is float32."""
+    factor, failed = lapack.dpotrf(gram.T, lower=1, overwrite_a=1, clean=0)
+    if not failed:
+        factor, failed = lapack.dpotri(factor, lower=1, overwrite_c=1)
+    if failed:
+        raise DataError("the item-item matrix cannot be inverted; raise ease.l2")
+    inverse = np.empty(gram.shape, dtype=np.float32)
+    for start in range(0, len(gram), BLOCK):  # LAPACK fills the lower triangle only
+        stop = min(start + BLOCK, len(gram))
+        corner = np.tril(factor[start:stop, start:stop])
+        inverse[start:stop, start:stop] = corner + np.tril(corner, -1).T
+        inverse[stop:, start:stop] = factor[stop:, start:stop]
+        inverse[start:stop, stop:] = factor[stop:, start:stop].T
+    return inverse
 
 
 def _fit(context: FitContext, config: EaseConfig) -> Ease:

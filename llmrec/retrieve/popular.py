@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from llmrec.component import Component, ComponentConfig, FitContext
 from llmrec.data import Catalog, Interactions
-from llmrec.retrieve.base import gather, retrieve_dense_scores
+from llmrec.retrieve.base import blocks, is_excluded, stack
 from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
 
 __all__ = ["COMPONENT", "Popularity", "PopularityConfig", "fit_popularity"]
@@ -39,12 +39,21 @@ class Popularity:
 
     def retrieve(self, queries: Queries, k: int) -> Ranking:
         """Return the k most popular items each query may get; unseen items come last, in hash order."""
-        return retrieve_dense_scores(self._all, queries, k, self.active, self.tie_order)
+        width = min(k, len(self.counts))
+        allowed = self.active if queries.allow is None else self.active & queries.allow
+        order = np.lexsort((self.tie_order, -self.counts)).astype(np.int32)  # once: it is the same for all queries
+        order = order[allowed[order]]
+        longest = 0 if queries.exclude is None else int(np.diff(queries.exclude.offsets).max(initial=0))
+        best = order[: width + longest]
+        parts = [self._first(best, queries.take(rows), width) for rows in blocks(len(queries), 8 * max(1, len(best)))]
+        return stack(parts, width)
 
     def score(self, queries: Queries, items: Int32Array) -> Float32Array:
         """Return counts, Float32[n, k]; NaN for an item never seen in training."""
-        known = np.where(self.counts > 0, self.counts, np.float32(np.nan)).astype(np.float32)
-        return gather(np.broadcast_to(known, (len(queries), len(known))), items)
+        known = np.where(self.counts > 0, self.counts, np.float32(np.nan))
+        if len(known) == 0:
+            return np.full(items.shape, np.nan, dtype=np.float32)
+        return np.where(items >= 0, known[np.maximum(items, 0)], np.float32(np.nan)).astype(np.float32)
 
     def with_items(self, catalog: Catalog) -> Self:
         """Return the same counts over a grown catalog; new items have none."""
@@ -56,8 +65,15 @@ class Popularity:
         """Return the counts."""
         return State(arrays={"counts": self.counts})
 
-    def _all(self, queries: Queries) -> Float32Array:
-        return np.broadcast_to(self.counts, (len(queries), len(self.counts)))
+    def _first(self, best: Int32Array, queries: Queries, width: int) -> Ranking:
+        """The first `width` of `best` that each query does not exclude, padded."""
+        lists = np.broadcast_to(best, (len(queries), len(best)))
+        banned = is_excluded(lists, queries, len(self.counts))
+        places = np.argsort(banned, axis=1, kind="stable")[:, :width]
+        items = np.where(np.take_along_axis(banned, places, axis=1), -1, best[places])
+        items = np.pad(items, ((0, 0), (0, width - items.shape[1])), constant_values=-1).astype(np.int32)
+        scores = np.where(items >= 0, self.counts[items], np.float32(0)).astype(np.float32)
+        return Ranking(items, scores)
 
 
 def fit_popularity(interactions: Interactions, catalog: Catalog, *, name: str = "popularity") -> Popularity:

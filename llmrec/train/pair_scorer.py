@@ -102,7 +102,6 @@ def train_pair_scorer(
     """
     try:
         from datasets import Dataset
-        from sentence_transformers.cross_encoder import CrossEncoder as Trainable
         from sentence_transformers.cross_encoder import CrossEncoderTrainer
         from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
     except ImportError as error:
@@ -111,16 +110,7 @@ def train_pair_scorer(
     from transformers import PrinterCallback
 
     torch.manual_seed(seed)
-    with quiet_transformers(), _errors_only("sentence_transformers"):
-        model = Trainable(
-            str(find_asset(config.base)),
-            num_labels=1,
-            max_length=config.max_tokens,
-            device=best_placement().device,
-            local_files_only=True,
-            # as in serving: a "[SEP]" in a title is text, not control
-            processor_kwargs={"split_special_tokens": True},
-        )
+    model = _new_model(config)
     users, items = zip(*examples.pairs, strict=True)
     dataset = Dataset.from_dict({"user": list(users), "item": list(items), "label": list(examples.labels)})
     balance = (len(examples.labels) - sum(examples.labels)) / max(1.0, sum(examples.labels))
@@ -136,6 +126,22 @@ def train_pair_scorer(
         trainer.train()
         model.save_pretrained(str(out), create_model_card=False)
     return PairScorer.load(str(out), max_tokens=config.max_tokens)
+
+
+def _new_model(config: CrossEncoderConfig) -> Any:
+    """The base model with a new head that gives one number."""
+    from sentence_transformers.cross_encoder import CrossEncoder as Trainable
+
+    with quiet_transformers(), _errors_only("sentence_transformers"):
+        return Trainable(
+            str(find_asset(config.base)),
+            num_labels=1,
+            max_length=config.max_tokens,
+            device=best_placement().device,
+            local_files_only=True,
+            # as in serving: a "[SEP]" in a title is text, not control
+            processor_kwargs={"split_special_tokens": True},
+        )
 
 
 @contextmanager
@@ -222,4 +228,11 @@ def _examples(context: FitContext, config: CrossEncoderConfig, template: Templat
     return PairExamples(pairs.texts(), labels[places].tolist())
 
 
-COMPONENT = Component("scorer", CrossEncoderConfig, _fit, load_cross_encoder)
+COMPONENT = Component(
+    "scorer",
+    CrossEncoderConfig,
+    _fit,
+    load_cross_encoder,
+    requires=("sentence_transformers", "datasets", "accelerate"),
+    extra="train",
+)

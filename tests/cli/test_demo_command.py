@@ -10,7 +10,7 @@ from llmrec import Catalog, Config, Interactions
 from llmrec import data as data_package
 from llmrec.data import Dataset
 
-GENRES = ["Sci-Fi Action", "Children's", "Film-Noir", "Western", "Drama", None]
+GENRES = ["Sci-Fi Action", "Children's", "Horror", "Western", "Drama", None]
 EXPLAINED = {"rank", "item", "genres", "ranks", "scores"}
 
 
@@ -72,7 +72,7 @@ def test_runs_twice_and_fits_once(run, tmp_path):
     assert second.json == first.json
     shown = first.json
     assert set(shown) == {"dataset", "users", "wish", "new_item", "fusion", "results", "bundle"}
-    assert [user["taste"] for user in shown["users"]] == ["Sci-Fi", "Children's", "Film-Noir"]
+    assert [user["taste"] for user in shown["users"]] == ["Sci-Fi", "Children's", "Horror"]
     assert all(set(entry) == EXPLAINED for user in shown["users"] for entry in user["recommendations"])
     assert set(shown["new_item"]) == {"item", "of", "ranks", "nearest"}
     assert shown["new_item"]["of"] == 61

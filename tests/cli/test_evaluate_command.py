@@ -23,7 +23,7 @@ def test_json(report):
         assert set(found) == REPORT_KEYS
         assert set(found["metrics"]) == {"NDCG@10", "Recall@10", "HitRate@10", "MRR@10"}
         assert set(found["metrics"]["NDCG@10"]) == {"mean", "low", "high"}
-        assert set(found["totals"]) == {"coverage@10", "gini@10"}
+        assert set(found["totals"]) == {"coverage@10", "gini@10", "novelty@10"}
         assert found["protocol"]["n_users"] == 39
         assert found["protocol"]["seen_excluded"] is True
         assert found["protocol"]["note"] == ""
@@ -42,6 +42,9 @@ def test_differences_are_to_the_best_retriever(report):
 def test_table(run, held_bundle, data, report):
     result = run("evaluate", "--bundle", held_bundle, "--dataset", data)
     assert result.code == 0
+    for total in ("coverage@10", "gini@10", "novelty@10"):
+        assert total in result.out
+        assert f"{report['reports']['ease']['totals'][total]:.4f}" in result.out
     rows = {line.split()[0]: line for line in result.out.splitlines() if line.strip()}
     for name in ("popularity", "ease", "hybrid"):
         assert f"{report['reports'][name]['metrics']['Recall@10']['mean']:.4f}" in result.out
@@ -78,6 +81,7 @@ def test_another_log_is_refused(run, held_bundle, data, tmp_path):
     ("options", "code", "said"),
     [
         ([], 2, "name the data with --dataset"),
+        (["--dataset", "ml-100k", "--items", "x.csv"], 2, "exclude each other"),
         (["--dataset", "ml-100k", "--users", "1"], 2, "--users"),
         (["--items", "nowhere.csv", "--interactions", "nowhere.csv"], 3, "there is no file nowhere.csv"),
     ],

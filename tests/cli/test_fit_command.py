@@ -67,7 +67,11 @@ def test_an_unknown_key_names_the_nearest(run, files, tmp_path):
     [
         ([], 2, "name the data with --dataset NAME, or with --items FILE and --interactions FILE"),
         (["--items", "items.csv"], 2, "--items and --interactions go together"),
-        (["--dataset", "ml-100k", "--items", "items.csv"], 2, "name the data with --dataset"),
+        (
+            ["--dataset", "ml-100k", "--items", "items.csv"],
+            2,
+            "--dataset and --items/--interactions exclude each other",
+        ),
         (["--items", "nowhere.csv", "--interactions", "nowhere.csv"], 3, "there is no file nowhere.csv"),
         (["--items", "items.xlsx", "--interactions", "x.csv"], 3, "its extension is .xlsx, expected .csv"),
         (["--dataset", "ml-100"], 1, "did you mean 'ml-100k'?"),
@@ -108,6 +112,14 @@ def test_a_place_below_a_file_is_refused_before_any_work(run, files, plain_confi
     assert result.code == 1
     assert "is not a folder that can be written to" in result.err
     assert "fitting" not in result.err
+
+
+def test_a_place_inside_a_bundle_is_refused_before_any_work(run, files, plain_config, held_bundle):
+    result = run("fit", *files, "--config", plain_config, "--out", held_bundle / "inner")
+    assert result.code == 1
+    assert "lies inside another bundle" in result.err
+    assert "fitting" not in result.err
+    llmrec.load(held_bundle)
 
 
 def test_an_older_bundle_is_replaced(run, files, plain_config, tmp_path):

@@ -7,6 +7,8 @@ import pytest
 from pyarrow import parquet
 
 import llmrec
+from llmrec.pipeline import Recommender
+from llmrec.types import Recommendation
 
 ITEM_KEYS = {"rank", "item_id", "score", "fields"}
 
@@ -47,7 +49,7 @@ def test_similar(run, text_bundle):
     [
         (["similar", "i777"], 3, "the nearest known id is 'i7'"),
         (["similar"], 2, "ITEM..."),
-        (["search", ""], 3, "wish is empty"),
+        (["search", ""], 3, "search text is empty"),
         (["search"], 2, "TEXT..."),
         (["search", "zoo", "--k", "0"], 2, "--k"),
     ],
@@ -57,6 +59,18 @@ def test_refusals(run, text_bundle, options, code, said):
     assert (result.code, result.out) == (code, "")
     assert said in result.err
     assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("score", [-0.0, -0.00001])
+def test_no_negative_zero(run, text_bundle, monkeypatch, score):
+    def decode(_self, ranking):
+        return [[Recommendation("i3", 1, score)] for _ in ranking.items]
+
+    monkeypatch.setattr(Recommender, "decode", decode)
+    shown = run("search", "--bundle", text_bundle, "zoo", "--k", 1).out
+    assert " 0.0000" in shown
+    assert "-0.0000" not in shown
+    assert "-0.0," not in run("search", "--bundle", text_bundle, "zoo", "--k", 1, "--json").out
 
 
 def test_a_bundle_without_a_text_model(run, held_bundle):

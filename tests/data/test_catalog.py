@@ -198,3 +198,28 @@ def test_dates_and_lists_are_fields_like_any_other():
     catalog = Catalog.from_table(table)
     assert catalog.records(np.array([0], np.int32)) == [{"item_id": "a", "tags": ["x", "y"], "out": table["out"][0]}]
     assert Catalog.from_state(catalog.state()).fingerprint == catalog.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([Item(5, {"title": "x"})], r"an item's id is text, got 5; write Item\('5', \.\.\.\)"),
+        (Item("5", {}), "must be a list of Item, got one Item"),
+        ("5", "must be a list of Item, got one string"),
+        (["5"], "must be a list of Item, got '5' in it"),
+    ],
+)
+def test_items_that_are_none_are_refused(items, message):
+    with pytest.raises(DataError, match=message):
+        Catalog.from_table(ROWS).with_items(items)
+
+
+def test_taking_out_one_string_is_refused():
+    with pytest.raises(DataError, match="must be a list of ids, got one string"):
+        Catalog.from_table(ROWS).without_items("a")
+
+
+def test_repr_is_short():
+    catalog = Catalog.from_table(ROWS)
+    assert repr(catalog) == "Catalog(3 items, columns: item_id, title, year)"
+    assert repr(catalog.items) == "Vocab(3 ids)"

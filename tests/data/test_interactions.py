@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import csv
 
-from llmrec.data import Catalog, InteractionColumns, Interactions
+from llmrec.data import Catalog, InteractionColumns, Interactions, usual_columns
 from llmrec.errors import DataError, UnknownIdError
 from llmrec.testing.data import tiny_catalog, tiny_interactions
 from llmrec.testing.strategies import catalogs, interaction_tables, interactions
@@ -130,7 +131,39 @@ def test_bad_times_are_refused_with_their_row(times, message):
 
 def test_a_missing_time_column_says_what_to_do():
     with pytest.raises(DataError, match=r"no column 'timestamp'.*\['user_id', 'item_id'\].*time=None"):
-        load({"user_id": ["u"], "item_id": ["a"]})
+        load({"user_id": ["u"], "item_id": ["a"]}, columns=InteractionColumns())
+
+
+@pytest.mark.parametrize(
+    ("names", "time", "weight"),
+    [
+        (["user_id", "item_id"], None, None),
+        (["t", "time", "timestamp", "weight"], "timestamp", "weight"),
+        (["t", "time"], "time", None),
+        (["t"], "t", None),
+    ],
+)
+def test_usual_columns(names, time, weight):
+    assert usual_columns(names) == InteractionColumns(time=time, weight=weight)
+
+
+def test_a_file_and_a_table_are_read_by_their_usual_columns(tmp_path):
+    rows = {"user_id": ["u", "u"], "item_id": ["a", "b"], "time": [9, 5], "weight": [1.0, 2.0]}
+    csv.write_csv(pa.table(rows), tmp_path / "log.csv")
+    catalog = Catalog.from_table({"item_id": ["a", "b"]})
+    for log in (Interactions.from_file(tmp_path / "log.csv", catalog), Interactions.from_table(rows, catalog)):
+        assert log.items.tolist() == [1, 0]
+        assert log.times.tolist() == [5, 9]
+        assert log.weights.tolist() == [2.0, 1.0]
+    del rows["time"]
+    in_order = Interactions.from_table(rows, catalog)
+    assert (in_order.items.tolist(), in_order.times) == ([0, 1], None)
+
+
+def test_repr_is_short():
+    catalog = Catalog.from_table({"item_id": ["a", "b"]})
+    log = Interactions.from_table({"user_id": ["u", "u"], "item_id": ["a", "b"]}, catalog)
+    assert repr(log) == "Interactions(2 interactions, 1 users, 2 items)"
 
 
 def test_unknown_items_are_counted_and_named():

@@ -33,3 +33,12 @@ def test_a_user_has_one_row():
 
 def test_fingerprint_sees_values():
     assert Users.from_table(TABLE).fingerprint != Users.from_table({**TABLE, "age": [24, 25]}).fingerprint
+
+
+def test_one_string_is_not_a_list_of_users():
+    with pytest.raises(DataError, match="user_ids must be a list of ids, got one string"):
+        Users.from_table(TABLE).profiles("42")
+
+
+def test_repr_is_short():
+    assert repr(Users.from_table({"user_id": ["1", "2"], "age": [3, 4]})) == "Users(2 users, columns: user_id, age)"

@@ -49,7 +49,7 @@ def hybrid(data):
 @pytest.fixture(scope="module")
 def reports(data, hybrid, holdout):
     """A report of each retriever alone, and of the hybrid."""
-    from llmrec.cli.judge import Case, judge, parts
+    from llmrec.evaluate import Case, judge, parts
 
     return judge(data.interactions, {name: Case(part, holdout) for name, part in parts(hybrid).items()})
 

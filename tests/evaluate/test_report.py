@@ -71,12 +71,19 @@ def test_compare_lays_methods_side_by_side():
     first = report(0)
     made = replace(first, metrics={**first.metrics, "NDCG@10": Interval(0.07112, 0.0658, 0.07704)})
     rows = compare({"EASE": made, "popularity": report(1)})
-    assert rows[0] == ("method", "NDCG@10", "Recall@10", "HitRate@10", "MRR@10", "coverage@10", "users")
+    assert rows[0] == ("method", "NDCG@10", "Recall@10", "HitRate@10", "MRR@10", "coverage@10", "gini@10", "users")
     assert rows[1][:2] == ("EASE", "0.0711 [0.0658, 0.0770]")
     assert rows[1][3] == f"{first.metrics['HitRate@10'].mean:.4f}"
-    assert rows[1][5:] == ("0.2500", "200")
+    assert rows[1][5:] == ("0.2500", "0.5000", "200")
     assert rows[2][0] == "popularity"
     assert all(isinstance(cell, str) for row in rows for cell in row)
+
+
+def test_compare_shows_novelty_where_there_is_any():
+    rows = compare({"with": report(0).with_novelty(np.ones(50, np.int64)), "without": report(1)})
+    assert rows[0][-2] == "novelty@10"
+    assert rows[1][-2] == f"{np.log2(50):.4f}"
+    assert rows[2][-2] == "-"
 
 
 def test_compare_refuses_what_does_not_compare():

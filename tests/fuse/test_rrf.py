@@ -56,9 +56,11 @@ def test_by_hand():
 def test_missing_evidence_is_made_up_for_by_the_other_columns():
     columns = {"a": np.float32([[NAN, 2, 1]]), "b": np.float32([[9, 8, NAN]]), "c": np.float32([[NAN] * 3])}
     candidates = Candidates(np.int32([[4, 7, 2]]), columns)
-    fusion = ReciprocalRankFusion("rrf", RrfConfig(constant=10), {"a": 1.0, "b": 0.5, "c": 0.5})
+    fusion = ReciprocalRankFusion("rrf", RrfConfig(constant=10, new_item_share=0.9), {"a": 1.0, "b": 0.5, "c": 0.5})
     found = fusion.fuse(plain(1), candidates)[0]
-    expected = [0.5 / 11 * 2 / 0.5, (1 / 11 + 0.5 / 12) * 2 / 1.5, 1 / 12 * 2 / 1]
+    # the mean over the columns with evidence, times all the weight, a little less where much of it has none
+    less = [0.9 + 0.1 * share / 2 for share in (0.5, 1.5, 1)]
+    expected = [0.5 / 11 * 2 / 0.5 * less[0], (1 / 11 + 0.5 / 12) * 2 / 1.5 * less[1], 1 / 12 * 2 / 1 * less[2]]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     empty = replace(candidates, columns=dict.fromkeys("abc", columns["c"]))
     np.testing.assert_array_equal(fusion.fuse(plain(1), empty), [[0, 0, 0]])
@@ -68,7 +70,7 @@ def test_a_column_of_weight_zero_is_heard_only_where_no_other_has_evidence():
     columns = {"a": np.float32([[1, 2, NAN]]), "b": np.float32([[9, 1, 5]])}
     fusion = ReciprocalRankFusion("rrf", RrfConfig(), {"a": 1.0, "b": 0.0})
     found = fusion.fuse(plain(1), Candidates(np.int32([[4, 7, 2]]), columns))[0]
-    np.testing.assert_allclose(found, [1 / 62, 1 / 61, 1 / 62], rtol=1e-6)
+    np.testing.assert_allclose(found, [1 / 62, 1 / 61, 0.9 / 62], rtol=1e-6)
 
 
 def test_a_wish_gives_its_columns_their_share():
