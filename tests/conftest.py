@@ -16,7 +16,7 @@ def _own_cache(tmp_path_factory):
         patch.setenv("LLMREC_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("LLMREC_THREADS", "1")  # tiny models: threads would wait for each other, not work
-        patch.setenv("LLMREC_DTYPE", "float32")  # bfloat16 rounds by the batch, so results could not be compared
+        patch.setenv("LLMREC_DTYPE", "float32")  # what a test expects must not depend on the machine
         yield
 
 

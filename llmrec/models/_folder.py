@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ from typing import Any
 from llmrec.errors import ConfigError, ModelError
 
 __all__ = [
+    "OpenedFiles",
     "SentenceLayout",
     "check_max_tokens",
     "check_pair_modules",
-    "fingerprint_of",
     "model_files",
     "read_config",
     "read_json",
@@ -186,14 +186,60 @@ def model_files(folder: Path, transformer: Path) -> dict[str, Path]:
     return {path.relative_to(folder).as_posix(): path for path in found}
 
 
-def fingerprint_of(settings: Mapping[str, Any], files: Iterable[Path]) -> str:
-    """Sha256 over settings and the bytes of files; neither folder names nor times count."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for path in sorted(files, key=lambda path: path.name):
-        digest.update(f"\0{path.name}\0".encode())
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+class OpenedFiles:
+    """A model's files as they were when it was opened, though they are read later, or more than once.
+
+    Without this, a folder that is replaced meanwhile would put other weights behind the first one's tokenizer.
+    """
+
+    def __init__(self, folder: Path, files: Mapping[str, Path]) -> None:
+        self._folder = folder
+        self._paths = sorted(files.values(), key=lambda path: path.name)
+        self._stamps = [_stamp(path) for path in self._paths]
+        self._digests: list[bytes] | None = None
+
+    def check(self) -> None:
+        """Raise ModelError unless the files are the same still; ones of known content may have been rewritten."""
+        stamps = [_stamp(path) for path in self._paths]
+        if stamps == self._stamps:
+            return
+        changed = [path for path, old, new in zip(self._paths, self._stamps, stamps, strict=True) if old != new]
+        if None not in stamps and self._digests is not None and self._read() == self._digests:
+            self._stamps = stamps
+            return
+        raise ModelError(
+            f"the model in {self._folder} changed since it was opened; load it again ({changed[0].name} is "
+            f"{'another file now' if _stamp(changed[0]) else 'gone'})"
+        )
+
+    def fingerprint(self, settings: Mapping[str, Any]) -> str:
+        """Sha256 over settings and the bytes of the files; neither folder names nor times count."""
+        if self._digests is None:
+            self.check()
+            digests = self._read()
+            self.check()
+            self._digests = digests
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        for path, content in zip(self._paths, self._digests, strict=True):
+            digest.update(f"\0{path.name}\0".encode())
+            digest.update(content)
+        return digest.hexdigest()
+
+    def _read(self) -> list[bytes]:
+        digests = []
+        for path in self._paths:
+            with path.open("rb") as stream:
+                digests.append(hashlib.file_digest(stream, "sha256").digest())
+        return digests
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is replaced or written to; None if it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def check_max_tokens(max_tokens: int, overhead: int, folder: Path, config: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Load a transformer and run it over framed sequences in batches of similar length."""
+"""Load a transformer and run it over framed sequences in batches of one length."""
 
 from __future__ import annotations
 
@@ -44,6 +44,13 @@ class Network:
 
     def run(self, framed: Framed, head: Callable[[Any, torch.Tensor], torch.Tensor]) -> Float32Array:
         """Run all sequences and return what `head` makes of each batch.
+
+        A sequence's result does not depend on what runs beside it, as a batch holds sequences of one length, so
+        that nothing is padded: attention adds up its terms in blocks that depend on the padded length, and
+        padding to the longest neighbour moved results by 1e-3 in bfloat16. (It is faster too: without pads
+        attention needs no mask.) What is left is how the machine's matrix product rounds a row beside few or
+        many other rows: equal bit for bit in bfloat16 on CPUs with AVX-512 BF16, about 1e-6 in float32.
+        Emulated bfloat16, float16 and accelerators promise no more than their own rounding.
 
         Args:
             framed: n sequences.

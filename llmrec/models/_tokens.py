@@ -214,18 +214,19 @@ def pair_limits(left: Int64Array, right: Int64Array, room: int) -> tuple[Int64Ar
 
 
 def length_batches(lengths: Int64Array, budget: int) -> Iterator[Int64Array]:
-    """Group rows of similar length, longest first, so that rows x longest stays within `budget` tokens.
+    """Group rows of equal length, longest first, so that rows x length stays within `budget` tokens.
 
     Longest first, because then a batch that does not fit in memory fails at once. A single row longer than
     the budget is a batch of its own.
     """
     order = np.argsort(-lengths, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(lengths[order])) + 1, len(order))
     start = 0
-    while start < len(order):
-        longest = max(1, int(lengths[order[start]]))
-        stop = start + max(1, budget // longest)
-        yield order[start:stop]
-        start = stop
+    for end in ends.tolist():
+        while start < end:
+            stop = min(end, start + max(1, budget // max(1, int(lengths[order[start]]))))
+            yield order[start:stop]
+            start = stop
 
 
 def _backend(folder: Path) -> tokenizers.Tokenizer:

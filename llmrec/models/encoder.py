@@ -13,9 +13,9 @@ import numpy as np
 from llmrec.assets import find_asset
 from llmrec.errors import ModelError
 from llmrec.models._folder import (
+    OpenedFiles,
     SentenceLayout,
     check_max_tokens,
-    fingerprint_of,
     model_files,
     read_config,
     read_layout,
@@ -40,7 +40,10 @@ _ROUND = 16384
 class TextEncoder:
     """A transformer with pooling: texts in, vectors of length one out.
 
-    Weights are read on the first text that is not in the cache. One encoder may be shared by threads.
+    Weights are read on the first text that is not in the cache; if the folder was changed meanwhile, that is
+    a ModelError. One encoder may be shared by threads. A text's vector is the same alone and in any batch: bit
+    for bit in bfloat16 on a CPU with AVX-512 BF16, within 1e-6 in float32; other formats and devices
+    promise their own rounding only.
 
     Attributes:
         name: the model's name.
@@ -62,7 +65,9 @@ class TextEncoder:
         self._folder = folder
         self._layout: SentenceLayout = read_layout(folder)
         config = read_config(self._layout.transformer)
-        self._files = model_files(folder, self._layout.transformer) | dict(self._layout.extra)
+        files = model_files(folder, self._layout.transformer)
+        self._opened = OpenedFiles(folder, files)
+        self._files = files | dict(self._layout.extra)
         self._tokenizer = Tokenizer.load(self._layout.transformer, lowercase=self._layout.lowercase)
         self._prompt_tokens = max(self._tokenizer.count(list(self._layout.prompts.values())), default=0)
         overhead = self._tokenizer.single_overhead + int(self._prompt_tokens)
@@ -120,8 +125,7 @@ class TextEncoder:
                 "max_tokens": self.max_tokens,
                 "dtype": self.placement.dtype,
             }
-            files = model_files(self._folder, self._layout.transformer).values()
-            self._fingerprint = fingerprint_of(settings, files)
+            self._fingerprint = self._opened.fingerprint(settings)
         return self._fingerprint
 
     @property
@@ -130,7 +134,14 @@ class TextEncoder:
         return self.max_tokens - self._tokenizer.single_overhead - int(self._prompt_tokens)
 
     def files(self) -> Mapping[str, Path]:
-        """The files to copy so that `load` and plain SentenceTransformer open the copy; by relative name."""
+        """The files to copy so that `load` and plain SentenceTransformer open the copy; by relative name.
+
+        Raises:
+            ModelError: they are not the files that were opened.
+        """
+        # The content is noted, so that a copy put in the place of the original is known as the same.
+        _ = self.fingerprint
+        self._opened.check()
         return dict(self._files)
 
     def count_tokens(self, texts: Sequence[str]) -> Int32Array:
@@ -151,7 +162,7 @@ class TextEncoder:
             Float32[n, dim], each row of length one.
 
         Raises:
-            ModelError: the model gave a vector that is zero or not finite.
+            ModelError: the model gave a vector that is zero or not finite, or its folder changed.
         """
         return self._encode(texts, self._layout.default_prompt)
 
@@ -209,7 +220,10 @@ class TextEncoder:
     def _loaded(self) -> Network:
         with self._lock:
             if self._network is None:
-                self._network = load_network(self._layout.transformer, "AutoModel", self.placement)
+                self._opened.check()
+                network = load_network(self._layout.transformer, "AutoModel", self.placement)
+                self._opened.check()
+                self._network = network
             return self._network
 
 

@@ -117,6 +117,7 @@ def test_batches_hold_every_row_once_within_the_budget_longest_first(lengths, bu
     batches = list(length_batches(lengths, budget))
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
     assert all(len(b) == 1 or len(b) * lengths[b].max() <= budget for b in batches if lengths[b].max())
+    assert all(len(set(lengths[b])) == 1 for b in batches)
     longest = [lengths[batch].max() for batch in batches]
     assert longest == sorted(longest, reverse=True)
 
