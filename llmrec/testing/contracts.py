@@ -75,12 +75,14 @@ def proposes_for_some_query(retriever: Any, catalog: Catalog, queries: Queries) 
 
 
 def excluded_items_stay_out(retriever: Any, catalog: Catalog, queries: Queries) -> None:
-    """What a query excludes never comes back, and what is left keeps its order."""
+    """What a query excludes never comes back, what is left keeps its order, and a short list is still filled."""
     full = retriever.retrieve(queries, len(catalog)).items
     banned = [row[row >= 0][:3].tolist() for row in full]
     kept = retriever.retrieve(replace(queries, exclude=Csr.from_lists(banned)), len(catalog)).items
     for before, after, out in zip(full, kept, banned, strict=True):
         np.testing.assert_array_equal(after[after >= 0], [i for i in before if i >= 0 and i not in out])
+    short = retriever.retrieve(replace(queries, exclude=Csr.from_lists(banned)), K).items
+    np.testing.assert_array_equal(short, kept[:, :K])
 
 
 def only_allowed_items_come_back(retriever: Any, catalog: Catalog, queries: Queries) -> None:

@@ -18,8 +18,9 @@ def ridge_without_self(matrix, l2):
     return weights
 
 
-@pytest.mark.parametrize("l2", [0.5, 5.0, 200.0])
-def test_weights_solve_the_constrained_ridge_regression(catalog, interactions, l2):
+@pytest.mark.parametrize(("l2", "block"), [(0.5, 2048), (5.0, 5), (200.0, 1)])
+def test_weights_solve_the_constrained_ridge_regression(catalog, interactions, monkeypatch, l2, block):
+    monkeypatch.setattr("llmrec.retrieve.ease.BLOCK", block)  # the inverse is mirrored block by block
     model = fit_ease(interactions, catalog, EaseConfig(l2=l2))
     matrix = interactions.matrix().toarray().astype(np.float64)
     np.testing.assert_allclose(model.weights, ridge_without_self(matrix, l2), rtol=1e-5, atol=1e-7)
