@@ -103,7 +103,9 @@ class Queries:
         items: Int32[nnz], catalog rows, oldest first within a history.
         times: Int64[nnz] or None; seconds since the epoch, or any order.
         weights: Float32[nnz] or None; how much each interaction counts.
-        kinds: Int8[nnz] or None; kind of each interaction (view, buy, ...), by the log's own code.
+        kinds: Int8[nnz] or None; kind of each interaction, a place in `kind_names`.
+        kind_names: names of the kinds ("view", "buy", ...); empty if there are none.
+        ratings: Float32[nnz] or None; how the user rated, NaN where not at all; shown in texts, weighs nothing.
         at: Int64[n] or None; request time, in the unit of `times`.
         profiles: structured user fields, one sequence of length n per field, or None.
         texts: free-text wishes, None where a query has none; or None.
@@ -116,6 +118,8 @@ class Queries:
     times: Int64Array | None = None
     weights: Float32Array | None = None
     kinds: NDArray[np.int8] | None = None
+    kind_names: tuple[str, ...] = ()
+    ratings: Float32Array | None = None
     at: Int64Array | None = None
     profiles: Mapping[str, Sequence[Any]] | None = None
     texts: Sequence[str | None] | None = None
@@ -125,7 +129,8 @@ class Queries:
     def __post_init__(self) -> None:
         check_offsets(self.offsets, len(self.items))
         n = len(self.offsets) - 1
-        for name, per in (("times", self.times), ("weights", self.weights), ("kinds", self.kinds)):
+        aligned = {"times": self.times, "weights": self.weights, "kinds": self.kinds, "ratings": self.ratings}
+        for name, per in aligned.items():
             if per is not None and len(per) != len(self.items):
                 raise ValueError(f"{name} must align with items: {len(per)} != {len(self.items)}")
         for name, size in (("at", self.at), ("texts", self.texts), ("exclude", self.exclude)):
@@ -158,6 +163,7 @@ class Queries:
             times=None if self.times is None else self.times[picked],
             weights=None if self.weights is None else self.weights[picked],
             kinds=None if self.kinds is None else self.kinds[picked],
+            ratings=None if self.ratings is None else self.ratings[picked],
             at=None if self.at is None else self.at[rows],
             profiles=None if self.profiles is None else {k: [v[r] for r in rows] for k, v in self.profiles.items()},
             texts=None if self.texts is None else [self.texts[r] for r in rows],

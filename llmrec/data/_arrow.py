@@ -20,12 +20,15 @@ __all__ = [
     "column_of",
     "first_bad_row",
     "lookup",
+    "missing_column",
+    "plain_table",
     "read_ids",
     "rename_columns",
     "table_to_bytes",
     "vocab_of",
 ]
 
+_BATCH = 10_000
 _ARROW_ERRORS = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError)
 
 
@@ -47,10 +50,17 @@ def as_table(source: Any, what: str) -> Any:
     names = table.column_names
     if len(set(names)) < len(names):
         raise DataError(f"the {what} has two columns of one name: {names}; rename one of them.")
-    return pa.table({name: _plain(table.column(name)) for name in names})
+    return plain_table(table)
+
+
+def plain_table(table: Any) -> Any:
+    """Undo, in every column, the encodings that differ between sources."""
+    return pa.table({name: _plain(table.column(name)) for name in table.column_names})
 
 
 def _import_table(source: Any) -> Any:
+    if hasattr(source, "with_format"):  # a Hugging Face data set
+        return _import_hugging_face(source)
     if isinstance(source, Mapping):
         return pa.table(dict(source))
     if isinstance(source, Sequence) and not isinstance(source, str | bytes):
@@ -61,9 +71,18 @@ def _import_table(source: Any) -> Any:
         return pa.table(source)
     if hasattr(source, "__arrow_c_array__"):
         return pa.Table.from_batches([pa.record_batch(source)])
-    if hasattr(source, "with_format"):  # a Hugging Face data set
-        return source.with_format("arrow")[:]
     raise TypeError("expected an Arrow, pandas or polars table, a mapping of columns or a list of row dicts")
+
+
+def _import_hugging_face(source: Any) -> Any:
+    if isinstance(source, Mapping):
+        raise TypeError(
+            f"it holds the splits {', '.join(source)}; give one of them, such as data[{next(iter(source))!r}]"
+        )
+    if hasattr(source, "__len__"):
+        return source.with_format("arrow")[:]  # rows as selected and shuffled
+    batches = [pa.table(dict(batch)) for batch in source.iter(_BATCH)]  # one that streams
+    return pa.concat_tables(batches, promote_options="permissive")
 
 
 def _plain(column: Any) -> Any:
@@ -74,9 +93,17 @@ def _plain(column: Any) -> Any:
         parts = [_plain(part.dictionary).take(part.indices) for part in column.chunks]
         column = pa.chunked_array([*parts, _plain(pa.array([], kind.value_type))])
         kind = column.type
-    if pa.types.is_null(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        column = column.cast(pa.string())
-    return column
+    wanted = _plain_type(kind)
+    return column if wanted == kind else column.cast(wanted)
+
+
+def _plain_type(kind: Any) -> Any:
+    types = pa.types
+    if types.is_null(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return pa.string()
+    if types.is_list(kind) or types.is_large_list(kind):
+        return pa.list_(kind.value_type if types.is_null(kind.value_type) else _plain_type(kind.value_type))
+    return kind
 
 
 def rename_columns(table: Any, rename: Mapping[str, str] | None, what: str) -> Any:
@@ -102,8 +129,13 @@ def column_of(table: Any, name: str, what: str, hint: str = "") -> Any:
         DataError: there is no such column; names the columns there are.
     """
     if name not in table.column_names:
-        raise DataError(f"the {what} has no column {name!r}; its columns are {table.column_names}. {hint}".rstrip())
+        raise missing_column(what, name, table.column_names, hint)
     return table.column(name)
+
+
+def missing_column(what: str, name: str, names: Sequence[str], hint: str = "") -> DataError:
+    """Return the error that says that a column is not there, and which are."""
+    return DataError(f"the {what} has no column {name!r}; its columns are {list(names)}. {hint}".rstrip())
 
 
 def read_ids(table: Any, name: str, what: str) -> Any:

@@ -13,9 +13,9 @@ from llmrec.data._arrow import first_bad_row, first_true
 from llmrec.errors import DataError
 from llmrec.types import Int64Array
 
-__all__ = ["Times", "read_times"]
+__all__ = ["PER_SECOND", "Times", "read_times"]
 
-_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,12 @@ class Times:
     """When each interaction was.
 
     Attributes:
-        seconds: Int64[n], what is kept.
         exact: Int64[n], what is sorted by: finer than seconds where the source is.
+        per_second: how many units of `exact` make a second.
     """
 
-    seconds: Int64Array
     exact: Int64Array
+    per_second: int = 1
 
 
 def read_times(column: Any, where: str) -> Times:
@@ -47,7 +47,7 @@ def read_times(column: Any, where: str) -> Times:
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         whole = _cast(column, pa.int64(), where)
-        return Times(whole, whole)
+        return Times(whole)
     if pa.types.is_date(kind):
         column = column.cast(pa.timestamp("s" if pa.types.is_date32(kind) else "ms"))
     elif pa.types.is_string(kind):
@@ -55,7 +55,7 @@ def read_times(column: Any, where: str) -> Times:
     elif not pa.types.is_timestamp(kind):
         raise DataError(f"{where} is of type {kind}; times must be whole numbers, timestamps, dates or ISO 8601 text.")
     exact = _cast(column, pa.int64(), where)
-    return Times(exact // _PER_SECOND[column.type.unit], exact)
+    return Times(exact, PER_SECOND[column.type.unit])
 
 
 def _cast(column: Any, kind: Any, where: str) -> Int64Array:

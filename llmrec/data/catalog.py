@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,8 +16,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from llmrec.data._arrow import as_table, bytes_to_table, read_ids, rename_columns, table_to_bytes, vocab_of
+from llmrec.data._clean_table import TableShape, clean_table
+from llmrec.data._tally import Tally
 from llmrec.data.requests import check_items, check_list
-from llmrec.data.tables import read_table
+from llmrec.data.sources import open_source
 from llmrec.data.vocab import Vocab
 from llmrec.errors import DataError
 from llmrec.types import BoolArray, Int32Array, Item, State
@@ -28,10 +31,10 @@ _ID = "item_id"
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Catalog:
-    """All items, in rows that never move. Made by `from_table` or `from_file`.
+    """All items, in rows that never move. Made by `from_table` or `from_file`; every change makes a new one.
 
     Attributes:
-        table: pa.Table, column "item_id" (string) first, then the fields, one row an item.
+        table: pa.Table, column "item_id" (string) first, then the fields, one row an item; one chunk a column.
         items: the item ids, in row order.
         active: Bool[n]; False for items that were taken out. They keep their row, but are not recommended.
         tie_order: UInt64[n], a fixed hash of each id (BLAKE2b, 8 bytes). Ties of scores are broken by it,
@@ -60,8 +63,19 @@ class Catalog:
 
     @classmethod
     def from_file(cls, path: str | Path, id_column: str = _ID, rename: Mapping[str, str] | None = None) -> Catalog:
-        """Build from a .csv, .tsv or .parquet file; see `from_table` and `read_table`."""
-        return cls._build(read_table(path, ids=(id_column,)), id_column, rename, f"catalog {path}")
+        """Build from a file; see `from_table`, and `read_table` for the kinds of files.
+
+        Texts and ids are repaired as `load_data` repairs them; that also reports what it found and can leave bad rows
+        out.
+
+        Raises:
+            DataError: rows that cannot be used, by class, with the first lines of each.
+        """
+        source = open_source(path, "catalog")
+        tally = Tally("catalog", source.name, source.unit)
+        table = clean_table(source, TableShape(id_column, _ID, rename or {}), tally)
+        tally.check()
+        return cls._build(table, _ID, None, source.what)
 
     @classmethod
     def _build(cls, table: Any, id_name: str, rename: Mapping[str, str] | None, what: str) -> Catalog:
@@ -76,7 +90,7 @@ class Catalog:
             twice = np.flatnonzero(np.bincount(rows) > 1)
             shown = ", ".join(repr(i) for i in items.decode(twice[:5]))
             raise DataError(f"the {what} has {len(twice)} ids in more than one row, among them {shown}; keep one each.")
-        table = fields.add_column(0, _ID, ids)
+        table = fields.add_column(0, _ID, ids).combine_chunks()
         return cls(table, items, np.ones(len(items), dtype=np.bool_), _hashes(items.ids))
 
     def __len__(self) -> int:
@@ -95,31 +109,97 @@ class Catalog:
         taken = self.table.take(pa.array(np.asarray(rows, dtype=np.int64)))
         return list(taken.to_pylist())
 
+    def items_of(self, table: Any, id_column: str = _ID) -> list[Item]:
+        """Turn rows of a table into items for `with_items` or `with_changes`.
+
+        Args:
+            table: anything `from_table` reads; columns named as the catalog's fields, read as their types are here.
+            id_column: the column of item ids.
+
+        Returns:
+            An item a row; a null is no field of its item, so that a change leaves that field as it is.
+
+        Raises:
+            DataError: a missing column of ids, an unknown column, or one that cannot be read as the field's type.
+        """
+        source = as_table(table, "items")
+        ids = read_ids(source, id_column, "items").to_pylist()
+        names = [name for name in source.column_names if name != id_column]
+        if unknown := sorted(set(names) - set(self.columns[1:])):
+            raise DataError(f"the items have unknown columns {unknown}; the catalog has {self.columns[1:]}.")
+        columns = {name: _cast(source.column(name), self.table.schema.field(name)).to_pylist() for name in names}
+        records = zip(*columns.values(), strict=True) if columns else [()] * len(ids)
+        given = [{n: v for n, v in zip(columns, record, strict=True) if v is not None} for record in records]
+        return [Item(an_id, fields) for an_id, fields in zip(ids, given, strict=True)]
+
     def with_items(self, items: Sequence[Item]) -> Catalog:
         """Return a catalog with more items at its end. A field an item does not name is null.
 
+        An id that was removed comes back in its old row, active again, with the fields given now: rows never move,
+        and histories that hold the id mean the same item.
+
         Raises:
-            DataError: an id is there already (a removed id stays taken) or is not text, a field is unknown, or a
-                value does not fit its column.
+            DataError: an id is there already or comes twice, is empty or is not text, a field is unknown, or a value
+                does not fit its column.
         """
+        ids = self._check(items)
+        rows = self.items.get(ids)
+        back = rows >= 0
+        if taken := [i for i, row in zip(ids, rows, strict=True) if row >= 0 and self.active[row]]:
+            raise DataError(
+                f"{len(taken)} item ids are already in the catalog, among them {', '.join(map(repr, taken[:5]))}; "
+                "add new items under new ids, or change the fields of those there."
+            )
+        fresh = [i for i, known in zip(ids, back, strict=True) if not known]
+        columns: list[list[Any]] = [ids, *([item.fields.get(name) for item in items] for name in self.columns[1:])]
+        given = [_column(values, field) for values, field in zip(columns, self.table.schema, strict=True)]
+        source = np.concatenate([np.arange(len(self)), len(self) + np.flatnonzero(~back)])
+        source[rows[back]] = len(self) + np.flatnonzero(back)
+        active = np.concatenate([self.active, np.ones(len(fresh), dtype=np.bool_)])
+        active[rows[back]] = True
+        return Catalog(
+            table=_pick(pa.concat_tables([self.table, pa.table(given, schema=self.table.schema)]), source),
+            items=self.items.extended(fresh),
+            active=active,
+            tie_order=np.concatenate([self.tie_order, _hashes(fresh)]),
+        )
+
+    def with_changes(self, items: Sequence[Item]) -> Catalog:
+        """Return a catalog where the given fields of known items have the given values; None empties a field.
+
+        Raises:
+            UnknownIdError: an id is not in the catalog.
+            DataError: an id was removed or comes twice, a field is unknown, or a value does not fit its column.
+        """
+        ids = self._check(items)
+        rows = self.items.rows(ids)
+        if gone := [i for i, row in zip(ids, rows, strict=True) if not self.active[row]]:
+            raise DataError(
+                f"{len(gone)} of the items to change were removed, among them {', '.join(map(repr, gone[:5]))}; "
+                "to bring one back, add it again with all its fields."
+            )
+        table = self.table
+        for place, field in enumerate(self.table.schema):
+            givers = [k for k, item in enumerate(items) if field.name in item.fields]
+            if givers:
+                values = _column([items[k].fields[field.name] for k in givers], field)
+                source = np.arange(len(self))
+                source[rows[givers]] = len(self) + np.arange(len(givers))
+                given = pa.table([values], schema=pa.schema([field]))
+                changed = _pick(pa.concat_tables([self.table.select([place]), given]), source)
+                table = table.set_column(place, field, changed.column(0))
+        return replace(self, table=table)
+
+    def _check(self, items: Sequence[Item]) -> list[str]:
+        """Return the items' ids, if every id comes once and every field is one of the catalog's."""
         check_items(items)
         ids = [item.id for item in items]
-        if taken := [i for i in ids if i in self.items]:
-            raise DataError(
-                f"{len(taken)} item ids are already in the catalog, removed ones included, among them "
-                f"{', '.join(map(repr, taken[:5]))}; add new items under new ids."
-            )
+        if twice := [i for i, times in Counter(ids).items() if times > 1]:
+            raise DataError(f"{len(twice)} item ids are given more than once, among them {twice[:5]}; give each once.")
         for item in items:
             if unknown := sorted(set(item.fields) - set(self.columns[1:])):
                 raise DataError(f"item {item.id!r} has unknown fields {unknown}; the catalog has {self.columns[1:]}.")
-        columns = {_ID: pa.array(ids, pa.string())}
-        columns.update({f.name: _values(items, f) for f in self.table.schema if f.name != _ID})
-        return Catalog(
-            table=pa.concat_tables([self.table, pa.table(columns, schema=self.table.schema)]),
-            items=self.items.extended(ids),
-            active=np.concatenate([self.active, np.ones(len(ids), dtype=np.bool_)]),
-            tie_order=np.concatenate([self.tie_order, _hashes(ids)]),
-        )
+        return ids
 
     def without_items(self, ids: Sequence[str]) -> Catalog:
         """Return a catalog where the given items are inactive; rows never move.
@@ -166,12 +246,25 @@ def _hashes(ids: Sequence[str]) -> NDArray[np.uint64]:
     return np.frombuffer(raw, dtype="<u8").astype(np.uint64)
 
 
-def _values(items: Sequence[Item], field: Any) -> Any:
-    """Return one column of new items, as its type in the catalog demands."""
-    values = [item.fields.get(field.name) for item in items]
+def _column(values: Sequence[Any], field: Any) -> Any:
+    """Return values of one field of given items, as its type in the catalog demands."""
     try:
         return pa.array(values, type=field.type)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:  # Arrow's own errors are among these
         raise DataError(
-            f"the new items' field {field.name!r} does not fit the catalog's type {field.type}: {error}"
+            f"the given items' field {field.name!r} does not fit the catalog's type {field.type}: {error}"
         ) from error
+
+
+def _cast(column: Any, field: Any) -> Any:
+    try:
+        return column.cast(field.type)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise DataError(f"the items' column {field.name!r} cannot be read as {field.type}: {error}") from error
+
+
+def _pick(table: Any, rows: NDArray[np.int64]) -> Any:
+    """Return rows of a table, every column in one piece: taking a few rows of pieces would copy all of them."""
+    if len(rows) == len(table) and (rows == np.arange(len(rows))).all():
+        return table.combine_chunks()
+    return table.take(pa.array(rows))

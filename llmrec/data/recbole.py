@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from llmrec.data.tables import read_delimited
 from llmrec.errors import DataError
 
-__all__ = ["find_recbole", "read_recbole"]
+__all__ = ["SUFFIXES", "find_recbole", "reals", "split_header"]
+
+SUFFIXES = (".inter", ".item", ".user")
+"""The extensions of atomic files."""
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
 
@@ -31,31 +34,33 @@ def find_recbole(folder: Path) -> str | None:
     return next(iter(logs))
 
 
-def read_recbole(stem: Path, suffix: str) -> Any:
-    """Read one atomic file, such as NAME.inter.
+def split_header(headers: Sequence[str], path: Path) -> dict[str, str]:
+    """Return the type of each column by its name, in order.
 
     Args:
-        stem: folder and NAME.
-        suffix: ".inter", ".item" or ".user".
-
-    Returns:
-        A pa.Table with the types cut from the names: `float` columns are float64, all others text.
+        headers: "name:type" of each column.
+        path: the file, for messages.
 
     Raises:
-        DataError: the file is missing or malformed; names the line or the column.
+        DataError: a header is not of that form, or two columns have one name.
     """
-    path = Path(f"{stem}{suffix}")
-    table = read_delimited(path, delimiter="\t", quotes=False)
-    columns: dict[str, Any] = {}
-    for header in table.column_names:
+    kinds: dict[str, str] = {}
+    for header in headers:
         name, _, kind = header.partition(":")
         if kind not in _TYPES:
             raise DataError(f"column {header!r} of {path} is not NAME:TYPE with a type of {', '.join(_TYPES)}.")
-        columns[name] = _reals(table.column(header), name, path) if kind == "float" else table.column(header)
-    return pa.table(columns)
+        if name in kinds:
+            raise DataError(f"{path} has two columns {name!r}; rename one of them.")
+        kinds[name] = kind
+    return kinds
 
 
-def _reals(column: Any, name: str, path: Path) -> Any:
+def reals(column: Any, name: str, path: Path) -> Any:
+    """Return a column of text as float64.
+
+    Raises:
+        DataError: a value is not a number.
+    """
     try:
         return column.cast(pa.float64())
     except pa.ArrowInvalid as error:

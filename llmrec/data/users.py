@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from llmrec.data._arrow import as_table, read_ids, rename_columns, vocab_of
+from llmrec.data._arrow import as_table, bytes_to_table, read_ids, rename_columns, table_to_bytes, vocab_of
+from llmrec.data._clean_table import TableShape, clean_table
+from llmrec.data._tally import Tally
 from llmrec.data.requests import check_list
-from llmrec.data.tables import read_table
+from llmrec.data.sources import open_source
 from llmrec.data.vocab import Vocab
 from llmrec.errors import DataError
+from llmrec.types import State
 
 __all__ = ["Users"]
 
@@ -43,8 +46,12 @@ class Users:
 
     @classmethod
     def from_file(cls, path: str | Path, id_column: str = _ID, rename: Mapping[str, str] | None = None) -> Users:
-        """Build from a .csv, .tsv or .parquet file; see `from_table` and `read_table`."""
-        return cls._build(read_table(path, ids=(id_column,)), id_column, rename, f"users {path}")
+        """Build from a file; repairs, arguments and errors as for `Catalog.from_file`."""
+        source = open_source(path, "users")
+        tally = Tally("users", source.name, source.unit)
+        table = clean_table(source, TableShape(id_column, _ID, rename or {}), tally)
+        tally.check()
+        return cls._build(table, _ID, None, source.what)
 
     @classmethod
     def _build(cls, table: Any, id_name: str, rename: Mapping[str, str] | None, what: str) -> Users:
@@ -85,6 +92,19 @@ class Users:
         rows = self.users.get(user_ids)
         taken = self.table.take(pa.array(rows, mask=rows < 0))
         return {name: taken.column(name).to_pylist() for name in self.columns[1:]}
+
+    def state(self) -> State:
+        """Everything needed to come back: the table as an Arrow IPC stream."""
+        return State(arrays={"table": table_to_bytes(self.table)})
+
+    @classmethod
+    def from_state(cls, state: State) -> Users:
+        """Rebuild what `state` returned.
+
+        Raises:
+            DataError: the state is damaged.
+        """
+        return cls._build(bytes_to_table(state.arrays["table"]), _ID, None, "stored users")
 
     @cached_property
     def fingerprint(self) -> str:

@@ -46,23 +46,12 @@ def test_every_source_gives_the_same_catalog(source):
 
 
 def test_hugging_face_data_sets_honour_their_row_selection():
-    class FakeDataset:  # what `datasets.Dataset` offers, without its import time
-        def with_format(self, kind):
-            assert kind == "arrow"
-            return {slice(None): pa.table(ROWS)}
-
-        __module__ = "datasets.arrow_dataset"
-
-    class Indexed(FakeDataset):
-        def with_format(self, kind):
-            class View:
-                def __getitem__(self, rows):
-                    assert rows == slice(None)
-                    return pa.table(ROWS).slice(1)
-
-            return View()
-
-    assert Catalog.from_table(Indexed()).items.ids == ("a", "007")
+    datasets = pytest.importorskip("datasets")
+    chosen = datasets.Dataset.from_dict(ROWS).select([2, 0])
+    assert Catalog.from_table(chosen).items.ids == ("007", "b")
+    assert Catalog.from_table(chosen.to_iterable_dataset()).items.ids == ("007", "b")
+    with pytest.raises(DataError, match=r"it holds the splits train; give one of them, such as data\['train'\]"):
+        Catalog.from_table(datasets.DatasetDict({"train": chosen}))
 
 
 def test_whole_numbers_become_ids_without_a_fraction():
@@ -129,15 +118,74 @@ def test_new_items_come_last_and_leave_the_old_catalog_alone():
     ("items", "message"),
     [
         ([Item("i3", {})], "already in the catalog.*'i3'"),
-        ([Item("x", {}), Item("x", {})], "'x'"),
+        ([Item("x", {}), Item("x", {})], r"1 item ids are given more than once, among them \['x'\]"),
         ([Item("x", {"titel": "?"})], r"unknown fields \['titel'\]; the catalog has \['title', 'year', 'genres'\]"),
         ([Item("x", {"year": "soon"})], "'year' does not fit the catalog's type int64"),
+        ([Item("x", {"year": 2**70})], "'year' does not fit the catalog's type int64"),
+        ([Item("x", {"title": "\ud800"})], "'title' does not fit the catalog's type string"),
         ([Item("", {})], "empty id"),
     ],
 )
 def test_bad_new_items_are_refused(items, message):
+    catalog = tiny_catalog()
     with pytest.raises(DataError, match=message):
-        tiny_catalog().with_items(items)
+        catalog.with_items(items)
+    assert catalog.fingerprint == tiny_catalog().fingerprint
+
+
+def test_only_the_given_fields_change_and_the_old_catalog_stays():
+    catalog = tiny_catalog()
+    changed = catalog.with_changes([Item("i7", {"title": "renamed"}), Item("i2", {"year": 2030, "genres": None})])
+    assert catalog.fingerprint == tiny_catalog().fingerprint
+    wanted = catalog.records(np.arange(12, dtype=np.int32))
+    wanted[7] |= {"title": "renamed"}
+    wanted[2] |= {"year": 2030, "genres": None}
+    assert changed.records(np.arange(12, dtype=np.int32)) == wanted
+    assert changed.table.schema == catalog.table.schema
+    assert changed.fingerprint != catalog.fingerprint
+    assert changed.items is catalog.items
+    assert changed.with_changes([]).fingerprint == changed.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("items", "error", "message"),
+    [
+        ([Item("i99", {})], UnknownIdError, "the nearest known id is 'i9'"),
+        ([Item("i3", {"titel": "?"})], DataError, r"'i3' has unknown fields \['titel'\]"),
+        ([Item("i3", {"item_id": "i4"})], DataError, r"unknown fields \['item_id'\]"),
+        ([Item("i3", {"year": "soon"})], DataError, "'year' does not fit"),
+        ([Item("i3", {}), Item("i3", {})], DataError, "more than once"),
+        ([Item("i5", {"year": 1})], DataError, "'i5'; to bring one back, add it again"),
+        ("i3", DataError, "must be a list of Item"),
+    ],
+)
+def test_bad_changes_are_refused(items, error, message):
+    catalog = tiny_catalog().without_items(["i5"])
+    with pytest.raises(error, match=message):
+        catalog.with_changes(items)
+
+
+def test_rows_of_a_table_become_items():
+    catalog = tiny_catalog()
+    table = pl.DataFrame({"id": [7, 8], "year": ["1999", None], "title": [42, None]})
+    items = catalog.items_of(table, id_column="id")
+    assert items == [Item("7", {"year": 1999, "title": "42"}), Item("8", {})]
+    for bad, message in (
+        ({"title": ["x"]}, "no column 'item_id'"),
+        ({"item_id": ["x"], "titel": ["x"]}, r"unknown columns \['titel'\]"),
+        ({"item_id": ["x"], "year": ["soon"]}, "column 'year' cannot be read as int64"),
+    ):
+        with pytest.raises(DataError, match=message):
+            catalog.items_of(bad)
+
+
+def test_a_catalog_stays_in_one_piece():
+    """Taking rows of a column in pieces copies the whole column, for every text that is rendered."""
+    pieces = pa.concat_tables([pa.table({"item_id": [f"x{k}"], "title": ["t"]}) for k in range(5)])
+    catalog = Catalog.from_table(pieces)
+    changed = catalog.with_items([Item("y", {}), Item("z", {})]).with_changes([Item("x3", {"title": "u"})])
+    for it in (catalog, changed, changed.without_items(["x1"]).with_items([Item("x1", {"title": "back"})])):
+        assert [column.num_chunks for column in it.table.columns] == [1, 1]
 
 
 def test_removed_items_keep_their_row_and_their_id():
@@ -145,10 +193,22 @@ def test_removed_items_keep_their_row_and_their_id():
     assert np.flatnonzero(~catalog.active).tolist() == [2, 5]
     assert catalog.items.rows(["i2"]).tolist() == [2]
     assert tiny_catalog().active.all()
-    with pytest.raises(DataError, match="removed ones included"):
-        catalog.with_items([Item("i2", {})])
+    assert catalog.without_items(["i2"]).active.tolist() == catalog.active.tolist()
     with pytest.raises(UnknownIdError, match="nearest"):
         catalog.without_items(["i99"])
+
+
+def test_a_removed_item_comes_back_in_its_row_with_the_fields_given_then():
+    gone = tiny_catalog().without_items(["i2", "i5"])
+    back = gone.with_items([Item("a", {"title": "a"}), Item("i5", {"title": "five"}), Item("b", {"title": "b"})])
+    assert back.items.ids == (*gone.items.ids, "a", "b")
+    assert np.flatnonzero(~back.active).tolist() == [2]
+    rows = back.items.rows(["i5", "a", "b"])
+    assert rows.tolist() == [5, 12, 13]
+    assert [record["title"] for record in back.records(rows)] == ["five", "a", "b"]
+    assert back.records(rows)[0]["year"] is None
+    assert np.flatnonzero(~gone.active).tolist() == [2, 5]
+    assert back.tie_order.tolist() == Catalog.from_table(back.table).tie_order.tolist()
 
 
 def test_tie_order_is_a_fixed_hash_of_the_id_alone():

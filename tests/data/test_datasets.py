@@ -2,8 +2,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from llmrec.data import load_dataset
-from llmrec.data.recbole import read_recbole
+from llmrec.data import load_dataset, read_table
 from llmrec.errors import AssetError, DataError
 from llmrec.testing.data import tiny_dataset
 
@@ -72,10 +71,10 @@ def test_bad_recbole_folders_are_refused(tmp_path):
         load_dataset(folder)
     write(folder, my_item="item_id:token\tname\n1\tx\n")
     with pytest.raises(DataError, match=r"'name' of .*my.item is not NAME:TYPE"):
-        read_recbole(folder / "my", ".item")
+        read_table(folder / "my.item")
     write(folder, my_item="item_id:token\tname:float\n1\tx\n")
     with pytest.raises(DataError, match=r"'name' of .*my.item must hold numbers"):
-        read_recbole(folder / "my", ".item")
+        read_table(folder / "my.item")
 
 
 def test_fingerprint_covers_all_parts():

@@ -1,5 +1,6 @@
 import datetime
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import csv
 
-from llmrec.data import Catalog, InteractionColumns, Interactions, usual_columns
+from llmrec.data import Catalog, InteractionColumns, Interactions, items_hash, usual_columns
 from llmrec.errors import DataError, UnknownIdError
 from llmrec.testing.data import tiny_catalog, tiny_interactions
 from llmrec.testing.strategies import catalogs, interaction_tables, interactions
@@ -281,3 +282,68 @@ def test_many_rows_load_without_a_loop():
     start = time.perf_counter()
     assert Interactions.from_table(table, catalog).n_users == 20_000
     assert time.perf_counter() - start < 5  # 0.3 s on one idle core; generous, for busy machines
+
+
+KINDS = {**TABLE, "kind": ["buy", "view", "view", "buy", "buy", "view"], "rating": [1.0, None, 3.0, 4.0, 5.0, 6.0]}
+
+
+def test_kinds_and_ratings_travel_with_their_interaction():
+    log = load(KINDS)
+    assert (log.kinds.tolist(), log.kind_names, log.kinds.dtype) == ([1, 0, 1, 0, 1], ("buy", "view"), np.int8)
+    np.testing.assert_array_equal(log.ratings, np.array([6, 4, 3, 5, np.nan], np.float32))
+    assert log.weights is None
+    queries = log.queries(np.array([1, 0]))
+    assert (queries.kinds.tolist(), queries.kind_names) == ([0, 1, 1, 0, 1], ("buy", "view"))
+    np.testing.assert_array_equal(queries.ratings, np.array([5, np.nan, 6, 4, 3], np.float32))
+
+
+def test_some_interactions_are_kept_with_all_that_is_known_of_them():
+    log = load({**KINDS, "weight": [1, 2, 3, 4, 5, 6]})
+    kept = log.keep(np.array([0, 2, 4]), np.array([0, 2, 3]))
+    for name in ("items", "times", "weights", "kinds", "ratings"):
+        np.testing.assert_array_equal(getattr(kept, name), getattr(log, name)[[0, 2, 4]])
+    assert (kept.offsets.tolist(), kept.users, kept.kind_names) == ([0, 2, 3], log.users, log.kind_names)
+    assert (kept.items_hash, kept.catalog_size) == (items_hash(CATALOG.items.ids), 4)
+
+
+def test_state_round_trip_with_kinds_and_ratings():
+    log = load(KINDS)
+    back = Interactions.from_state(log.state())
+    assert (back.fingerprint, back.items_hash, back.kind_names) == (log.fingerprint, log.items_hash, ("buy", "view"))
+    assert (back.kinds.dtype, back.ratings.dtype) == (np.int8, np.float32)
+
+
+def test_states_from_before_kinds_and_ratings_open_with_the_same_fingerprint():
+    state = tiny_interactions().state()
+    old = type(state)({"catalog_size": 12, "repeats": "fold"}, state.arrays)
+    back = Interactions.from_state(old)
+    assert (back.kinds, back.kind_names, back.ratings, back.items_hash) == (None, (), None, "")
+    assert back.fingerprint == "0b09806bdf7a1f15ba9369c8d352e42a1d45ca3a7eb1488ce8ef9b6c0d105ed1"  # what it was then
+
+
+def test_fingerprint_sees_kinds_and_ratings():
+    changes = ({}, {"kind": ["buy"] * 6}, {"kind": [k.upper() for k in KINDS["kind"]]}, {"rating": [1.0] * 6})
+    assert len({load({**KINDS, **change}).fingerprint for change in changes}) == 4
+
+
+def test_items_hash_tells_a_permuted_catalog():
+    assert len({items_hash(ids) for ids in (["a", "b"], ["b", "a"], ["ab"], ["a"])}) == 4
+
+
+def test_bad_kinds_and_ratings_are_refused():
+    for change, message in (
+        ({"rating": [1.0, float("inf"), 3, 4, 5, 6]}, "1 ratings that are not finite, first in row 2"),
+        ({"rating": ["x"] * 6}, "ratings must be numbers"),
+        ({"kind": ["buy", None, "a", "b", "c", "d"]}, "has no id in 1 rows, first in row 2"),
+    ):
+        with pytest.raises(DataError, match=message):
+            load({**KINDS, **change})
+    many = {"user_id": ["u"] * 128, "item_id": ["a"] * 128, "kind": list(range(128)), "t": list(range(128))}
+    with pytest.raises(DataError, match="holds 128 kinds, more than 127"):
+        load(many)
+
+
+@pytest.mark.parametrize("name", ["times", "weights", "kinds", "ratings"])
+def test_what_is_not_aligned_with_the_items_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must align with items: 1 != 5"):
+        replace(load(), **{name: np.zeros(1, np.int64)})

@@ -1,11 +1,12 @@
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from llmrec.data import Catalog, Interactions, check_leakage, leave_last_out, without_last
-from llmrec.errors import ConfigError, DataError, LeakageError
+from llmrec.data import SPLITS, Catalog, Interactions, Vocab, leave_last_out, split_by, split_parameters, without_last
+from llmrec.errors import ConfigError, DataError
 from llmrec.testing.data import tiny_interactions
 from llmrec.testing.strategies import interactions
 
@@ -33,6 +34,9 @@ def test_leave_last_out_by_hand():
     assert split.test.targets.tolist() == [3, 5]
     assert split.test.queries.at.tolist() == [4, 9]
     assert split.test.queries.times.tolist() == [1, 2, 2, 7, 8]
+    assert lists(split.known.histories) == [[0, 1, 2], [4, 5], [4, 0]]
+    assert split.left_out == 1
+    assert (split.name, list(split.tests), split.parameters) == ("last", ["last"], {"min_interactions": 3})
     assert (split.test.user_rows.dtype, split.test.targets.dtype) == (np.int64, np.int32)
 
 
@@ -90,89 +94,70 @@ def test_the_split_never_looks_at_what_it_holds_out(log):
     assert split.test.queries.items.tolist() == again.test.queries.items.tolist()
 
 
-@pytest.fixture
-def split():
-    return leave_last_out(tiny_interactions(seed=3))
+def plain_leave_last_out(log):
+    """The same in plain Python, a user at a time."""
+    train, validation, test = [], [], []
+    for user in range(log.n_users):
+        start, end = (int(place) for place in log.offsets[user : user + 2])
+        rows = list(zip(log.items[start:end].tolist(), log.times[start:end].tolist(), strict=True))
+        if len(rows) < 3:
+            train.append(rows)
+            continue
+        train.append(rows[:-2])
+        validation.append((user, rows[:-2], rows[-2]))
+        test.append((user, rows[:-1], rows[-1]))
+    return train, validation, test
 
 
-def with_item(queries, case, item, time):
-    """Put an interaction at the start of a history."""
-    place = int(queries.offsets[case])
-    offsets = queries.offsets.copy()
-    offsets[case + 1 :] += 1
-    return replace(
-        queries,
-        offsets=offsets,
-        items=np.insert(queries.items, place, item).astype(np.int32),
-        times=np.insert(queries.times, place, time),
+def plain(part):
+    """A holdout as plain values: (user, [(item, time), ...], (target, its time)) a case."""
+    offsets = part.queries.offsets.tolist()
+    rows = list(zip(part.queries.items.tolist(), part.queries.times.tolist(), strict=True))
+    histories = [rows[a:b] for a, b in pairwise(offsets)]
+    targets = zip(part.targets.tolist(), part.queries.at.tolist(), strict=True)
+    return list(zip(part.user_rows.tolist(), histories, targets, strict=True))
+
+
+@settings(deadline=None, max_examples=60)
+@given(interactions(max_rows=60))
+def test_it_is_what_plain_python_finds(log):
+    if np.diff(log.offsets).max() < 3:
+        return
+    split = leave_last_out(log)
+    train, validation, test = plain_leave_last_out(log)
+    rows = list(zip(split.train.items.tolist(), split.train.times.tolist(), strict=True))
+    bounds = split.train.offsets.tolist()
+    assert [rows[a:b] for a, b in pairwise(bounds)] == train
+    assert plain(split.validation) == validation
+    assert plain(split.test) == test
+
+
+def test_nothing_that_is_known_of_an_interaction_is_lost():
+    log = replace(
+        Interactions.from_table(TABLE, CATALOG),
+        weights=np.arange(9, dtype=np.float32),
+        kinds=np.arange(9, dtype=np.int8) % 2,
+        kind_names=("view", "buy"),
+        ratings=np.arange(9, dtype=np.float32) + 10,
     )
+    queries = leave_last_out(log).test.queries
+    assert queries.weights.tolist() == [0, 1, 2, 6, 7]
+    assert queries.kinds.tolist() == [0, 1, 0, 0, 1]
+    assert queries.ratings.tolist() == [10, 11, 12, 16, 17]
+    assert queries.kind_names == ("view", "buy")
 
 
-def first(part, case):
-    return part.targets[case], part.queries.at[case] - 100
-
-
-def leaks(split, message):
-    with pytest.raises(LeakageError, match=f"LEAKAGE: {message}"):
-        check_leakage(split)
-
-
-@pytest.mark.parametrize("name", ["validation", "test"])
-def test_a_target_in_training_is_found(split, name):
-    part = getattr(split, name)
-    user, (item, time) = int(part.user_rows[4]), first(part, 4)
-    whole = with_item(split.train.queries(), user, item, time)
-    train = replace(split.train, offsets=whole.offsets, items=whole.items, times=whole.times)
-    leaks(replace(split, train=train), f"the {name} target is in training for 1 of 19 users, first user 'u5'")
-
-
-@pytest.mark.parametrize("name", ["validation", "test"])
-def test_a_target_in_its_own_history_is_found(split, name):
-    part = getattr(split, name)
-    part = replace(part, queries=with_item(part.queries, 2, *first(part, 2)))
-    leaks(replace(split, **{name: part}), f"the {name} target is in its own history")
-
-
-def test_a_test_target_in_the_validation_part_is_found(split):
-    part = split.validation
-    seen = replace(part, queries=with_item(part.queries, 0, *first(split.test, 0)))
-    leaks(replace(split, validation=seen), "the test target is in the validation part")
-    leaks(replace(split, validation=replace(part, targets=split.test.targets)), "the test target is in the validation")
-
-
-def test_a_history_that_runs_past_its_target_is_found(split):
-    part = split.test
-    free = np.setdiff1d(np.arange(12), [*part.queries.histories[1], part.targets[1]])[0]
-    later = replace(part, queries=with_item(part.queries, 1, free, part.queries.at[1] + 1))
-    leaks(replace(split, test=later), "the test history runs past its target")
-
-
-def test_training_on_the_future_of_an_evaluated_user_is_found(split):
-    times = split.train.times.copy()
-    times[split.train.offsets[int(split.test.user_rows[0])]] = 10**6
-    leaks(replace(split, train=replace(split.train, times=times)), "training holds times after the validation target")
-
-
-def test_a_user_evaluated_twice_is_found(split):
-    rows = split.test.user_rows.copy()
-    rows[1] = rows[0]
-    leaks(replace(split, test=replace(split.test, user_rows=rows)), "users are evaluated more than once in the test")
-    with pytest.raises(LeakageError, match="outside the training log"):
-        check_leakage(replace(split, test=replace(split.test, user_rows=split.test.user_rows + 1)))
-
-
-def test_untimed_logs_are_checked_too():
-    split = leave_last_out(tiny_interactions(seed=3, timed=False))
-    assert split.test.queries.at is None
-    part = split.test
-    history = replace(part.queries, items=part.queries.items.copy())
-    history.items[history.offsets[3]] = part.targets[3]
-    leaks(replace(split, test=replace(part, queries=history)), "the test target is in its own history")
-
-
-def test_kept_repeats_are_no_leak_but_the_future_is():
-    table = {"user_id": ["u"] * 4, "item_id": ["a", "b", "a", "a"], "timestamp": [1, 2, 3, 4]}
-    split = leave_last_out(Interactions.from_table(table, CATALOG, repeats="keep"))
-    assert split.test.targets.tolist() == [0]
-    times = split.train.times + 100
-    leaks(replace(split, train=replace(split.train, times=times)), "training holds times after")
+def test_every_name_is_a_split():
+    # ids chosen so that some users and some items are cold: see test_split_cold
+    catalog = Catalog.from_table({"item_id": [f"i{row}" for row in range(40)]})
+    log = tiny_interactions(1, catalog, n_users=80)
+    for name in SPLITS:
+        split = split_by(name, log, catalog.items)
+        assert (split.name, dict(split.parameters)) == (name, split_parameters(name))
+        assert split.test is next(iter(split.tests.values()))
+        assert split.train.users is split.known.users is log.users
+        changed = {"min_interactions": 4} if name != "time" else {}
+        assert dict(split_by(name, log, catalog.items, 4).parameters) == {**split_parameters(name), **changed}
+    for call in (lambda: split_by("Last", log, Vocab(())), lambda: split_parameters("Last")):
+        with pytest.raises(ConfigError, match="no split is called 'Last'; known: last, time, cold-items, cold-users"):
+            call()

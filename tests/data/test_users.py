@@ -2,6 +2,7 @@ import pytest
 
 from llmrec.data import Users
 from llmrec.errors import DataError
+from llmrec.types import State
 
 TABLE = {"user_id": [3, 1], "age": [24, None], "zip": ["01234", "9"]}
 
@@ -42,3 +43,11 @@ def test_one_string_is_not_a_list_of_users():
 
 def test_repr_is_short():
     assert repr(Users.from_table({"user_id": ["1", "2"], "age": [3, 4]})) == "Users(2 users, columns: user_id, age)"
+
+
+def test_state_round_trip():
+    users = Users.from_table(TABLE)
+    back = Users.from_state(users.state())
+    assert (back.fingerprint, back.users, back.columns) == (users.fingerprint, users.users, users.columns)
+    with pytest.raises(DataError, match="damaged"):
+        Users.from_state(State(arrays={"table": users.state().arrays["table"][:30]}))
