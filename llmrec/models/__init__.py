@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from llmrec.models.cache import EmbeddingCache
-from llmrec.models.device import Placement, best_placement, set_threads
+from llmrec.models.device import Placement, best_placement, explain_placement, set_threads
 from llmrec.models.encoder import TextEncoder
 from llmrec.models.pair_scorer import PairScorer
 from llmrec.models.quiet import quiet_transformers
+from llmrec.models.reader import TextReader
 
 __all__ = [
     "EmbeddingCache",
     "PairScorer",
     "Placement",
     "TextEncoder",
+    "TextReader",
     "best_placement",
+    "explain_placement",
     "quiet_transformers",
     "set_threads",
 ]

@@ -16,6 +16,7 @@ __all__ = [
     "SentenceLayout",
     "check_max_tokens",
     "check_pair_modules",
+    "licence_files",
     "model_files",
     "read_config",
     "read_json",
@@ -36,6 +37,7 @@ _TOKENIZER_FILES = (
     "tokenizer.model",
 )
 _LAYOUT_FILES = ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json")
+_PAPERS = ("README.md", "LICENSE*", "NOTICE*")
 _LEGACY_POOLING = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -184,6 +186,12 @@ def model_files(folder: Path, transformer: Path) -> dict[str, Path]:
     names = ("config.json", *_TOKENIZER_FILES, "model.safetensors.index.json")
     found = [transformer / name for name in names if (transformer / name).exists()] + weights
     return {path.relative_to(folder).as_posix(): path for path in found}
+
+
+def licence_files(folder: Path) -> dict[str, Path]:
+    """The model's own card, licence and notice, by name, where there are any: a copy of the weights carries them."""
+    found = [path for name in _PAPERS for path in sorted(folder.glob(name)) if path.is_file()]
+    return {path.name: path for path in found}
 
 
 class OpenedFiles:

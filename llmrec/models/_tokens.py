@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -139,9 +141,7 @@ class Tokenizer:
             raise TypeError("texts must be a sequence of strings, not one string")
         flats, lengths = [], np.zeros(len(texts), np.int64)
         for start in range(0, len(texts), _CHUNK):
-            chunk = list(texts[start : start + _CHUNK])
-            if self._lowercase:
-                chunk = [text.lower() for text in chunk]
+            chunk = self._batch(texts[start : start + _CHUNK])
             rows = [found.ids for found in self._backend.encode_batch_fast(chunk, add_special_tokens=False)]
             lengths[start : start + len(rows)] = [len(row) for row in rows]
             flats.append(np.fromiter(chain.from_iterable(rows), dtype=np.int32))
@@ -151,6 +151,33 @@ class Tokenizer:
     def count(self, texts: Sequence[str]) -> Int32Array:
         """Int32[n]: tokens per text, without special tokens."""
         return self.tokens(texts).lengths.astype(np.int32)
+
+    def count_unknown(self, texts: Sequence[str]) -> Int32Array:
+        """Int32[n]: tokens per text that stand for something the vocabulary lacks; none where bytes stand in."""
+        tokens = self.tokens(texts)
+        owners = np.repeat(np.arange(len(tokens.lengths)), tokens.lengths)
+        unknown = owners[tokens.ids == self._unknown_id]
+        return np.bincount(unknown, minlength=len(tokens.lengths)).astype(np.int32)
+
+    def pieces(self, texts: Sequence[str]) -> list[list[str]]:
+        """The tokens of each text as the vocabulary writes them."""
+        # The fast way leaves the pieces out.
+        return [
+            list(found.tokens) for found in self._backend.encode_batch(self._batch(texts), add_special_tokens=False)
+        ]
+
+    def _batch(self, texts: Sequence[str]) -> list[str]:
+        return [text.lower() for text in texts] if self._lowercase else list(texts)
+
+    @cached_property
+    def _unknown_id(self) -> int:
+        """The token for what the vocabulary lacks; -1, which no token has, if there is none."""
+        model = self._backend.model
+        if hasattr(model, "unk_token"):
+            found = None if model.unk_token is None else self._backend.token_to_id(model.unk_token)
+        else:  # a Unigram model tells in its file only
+            found = json.loads(self._backend.to_str())["model"].get("unk_id")
+        return -1 if found is None else int(found)
 
     @property
     def single_overhead(self) -> int:

@@ -13,9 +13,10 @@ from llmrec.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Placement", "best_placement", "set_threads"]
+__all__ = ["DTYPES", "Placement", "best_placement", "explain_placement", "set_threads"]
 
 DTYPES = ("float32", "bfloat16", "float16")
+"""Number formats a model can run in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,32 @@ def best_placement(device: str | None = None, dtype: str | None = None) -> Place
     device = device or os.environ.get("LLMREC_DEVICE") or _best_device()
     _check_device(device)
     return Placement(device, dtype or os.environ.get("LLMREC_DTYPE") or _best_dtype(device))
+
+
+def explain_placement() -> dict[str, str]:
+    """Say in words why `best_placement()` and `set_threads()` choose what they choose here.
+
+    Returns:
+        A sentence each for "device", "dtype" and "threads".
+    """
+    placement = best_placement()
+    if os.environ.get("LLMREC_DEVICE"):
+        device = "LLMREC_DEVICE, --device or the configuration says so"
+    else:
+        device = "no GPU that torch can use was found" if placement.is_cpu else "the best device that torch found"
+    if os.environ.get("LLMREC_DTYPE"):
+        dtype = "LLMREC_DTYPE, --dtype or the configuration says so"
+    elif placement.dtype == "bfloat16":
+        dtype = "the device computes bfloat16 natively"
+    elif placement.dtype == "float16":
+        dtype = "the GPU does not compute bfloat16 natively"
+    else:
+        dtype = f"bfloat16 is not known to be native to the {'CPU' if placement.is_cpu else 'device'}"
+    if _threads_from_environment() is not None:
+        threads = "LLMREC_THREADS, --threads or the configuration says so"
+    else:
+        threads = "OMP_NUM_THREADS says so" if os.environ.get("OMP_NUM_THREADS") else "the physical cores usable here"
+    return {"device": device, "dtype": dtype, "threads": threads}
 
 
 @cache

@@ -16,6 +16,7 @@ from llmrec.models._folder import (
     OpenedFiles,
     SentenceLayout,
     check_max_tokens,
+    licence_files,
     model_files,
     read_config,
     read_layout,
@@ -67,7 +68,7 @@ class TextEncoder:
         config = read_config(self._layout.transformer)
         files = model_files(folder, self._layout.transformer)
         self._opened = OpenedFiles(folder, files)
-        self._files = files | dict(self._layout.extra)
+        self._files = files | dict(self._layout.extra) | licence_files(folder)
         self._tokenizer = Tokenizer.load(self._layout.transformer, lowercase=self._layout.lowercase)
         self._prompt_tokens = max(self._tokenizer.count(list(self._layout.prompts.values())), default=0)
         overhead = self._tokenizer.single_overhead + int(self._prompt_tokens)
@@ -147,6 +148,10 @@ class TextEncoder:
     def count_tokens(self, texts: Sequence[str]) -> Int32Array:
         """Int32[n]: tokens of each text, without special tokens or prompt."""
         return self._tokenizer.count(texts)
+
+    def count_unknown(self, texts: Sequence[str]) -> Int32Array:
+        """Int32[n]: those tokens of each text that stand for signs the tokenizer does not know."""
+        return self._tokenizer.count_unknown(texts)
 
     def truncated_count(self, texts: Sequence[str]) -> int:
         """How many of the texts are longer than `text_budget`, so that their end may not be read."""

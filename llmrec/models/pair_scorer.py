@@ -16,6 +16,7 @@ from llmrec.models._folder import (
     OpenedFiles,
     check_max_tokens,
     check_pair_modules,
+    licence_files,
     model_files,
     read_config,
     short_name,
@@ -56,7 +57,7 @@ class PairScorer:
             )
         files = model_files(folder, folder)
         self._opened = OpenedFiles(folder, files)
-        self._files = files | check_pair_modules(folder)
+        self._files = files | check_pair_modules(folder) | licence_files(folder)
         self._tokenizer = Tokenizer.load(folder)
         check_max_tokens(max_tokens, self._tokenizer.pair_overhead + 1, folder, config)
         self._network: Network | None = None
@@ -112,6 +113,10 @@ class PairScorer:
     def count_tokens(self, texts: Sequence[str]) -> Int32Array:
         """Int32[n]: tokens of each text, without special tokens."""
         return self._tokenizer.count(texts)
+
+    def count_unknown(self, texts: Sequence[str]) -> Int32Array:
+        """Int32[n]: those tokens of each text that stand for signs the tokenizer does not know."""
+        return self._tokenizer.count_unknown(texts)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> Float32Array:
         """Score pairs of (user text, item text).

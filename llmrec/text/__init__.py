@@ -5,14 +5,26 @@ from __future__ import annotations
 from llmrec.text.library import list_templates, load_template
 from llmrec.text.render import RenderedUsers, TokenCounter, render_items, render_users
 from llmrec.text.template import Field, Template
+from llmrec.text.vocabulary import (
+    UnknownCounter,
+    UnknownTokensWarning,
+    VocabularyReport,
+    check_vocabulary,
+    warn_unknown,
+)
 
 __all__ = [
     "Field",
     "RenderedUsers",
     "Template",
     "TokenCounter",
+    "UnknownCounter",
+    "UnknownTokensWarning",
+    "VocabularyReport",
+    "check_vocabulary",
     "list_templates",
     "load_template",
     "render_items",
     "render_users",
+    "warn_unknown",
 ]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from llmrec.errors import TemplateError
-from llmrec.text._clean import clean_values
+from llmrec.text._cut import longest_starts
 from llmrec.text._jinja import compile_part
+from llmrec.text._values import contexts, entry_values, item_values, user_values
 from llmrec.text.template import PARTS, Scope, Template
 from llmrec.types import BoolArray, Int32Array, Int64Array, Queries
 
@@ -56,7 +57,8 @@ def render_items(template: Template, catalog: Catalog, rows: Int32Array | None =
         template: any template with an item part of that name.
         catalog: where the fields are.
         rows: Int32[n], catalog rows; all rows, removed items too, if None.
-        part: "text" of an item template, "entry" of a user or pair template, "item" of a pair template.
+        part: "text" of an item template, "entry" of a user or pair template (as of an interaction of which no
+            more is known than its item), "item" of a pair template.
 
     Returns:
         n texts.
@@ -65,36 +67,11 @@ def render_items(template: Template, catalog: Catalog, rows: Int32Array | None =
         TemplateError: the part is no item part, a required field is missing or empty, or rendering fails.
     """
     _check_part(template, part, "item")
-    fields = template.fields_of("item")
-    missing = [name for name, field in fields.items() if field.required and name not in catalog.columns]
-    if missing:
-        raise TemplateError(
-            f"template {template.name} requires the field {missing[0]!r}, but the catalog has only: "
-            f"{', '.join(catalog.columns)}. Rename a column when the catalog is read, or choose another template"
-        )
-    present = [name for name in fields if name in catalog.columns]
-    table = catalog.table.select(present)
-    if rows is not None:
-        table = table.take(np.asarray(rows, dtype=np.int64))
-    count = len(catalog) if rows is None else len(rows)
-    columns = {name: clean_values(table.column(name).to_pylist()) for name in present}
-    for name in present:
-        if fields[name].required and "" in columns[name]:
-            _raise_empty(template, catalog, rows, name, columns[name])
-    blank = dict.fromkeys(fields.keys() - columns.keys(), "")
-    if not columns:
-        return _render(template, part, (blank for _ in range(count)))
-    records = zip(*columns.values(), strict=True)
-    return _render(template, part, (dict(zip(columns, record, strict=True)) | blank for record in records))
-
-
-def _raise_empty(template: Template, catalog: Catalog, rows: Int32Array | None, name: str, values: list[str]) -> None:
-    places = [place for place, value in enumerate(values) if not value]
-    first = catalog.items[int(places[0] if rows is None else rows[places[0]])]
-    raise TemplateError(
-        f"template {template.name} requires {name!r}, but {len(places)} of {len(values)} items have none, such "
-        f"as item {first!r}. Fill it in, or use a template where {name!r} is not required"
-    )
+    columns = item_values(template, catalog, rows)
+    blank = [""] * (len(catalog) if rows is None else len(rows))
+    if part == "entry":
+        columns |= dict.fromkeys(template.fields_of("interaction"), blank)
+    return _render(template, part, contexts(columns, len(blank)))
 
 
 def render_users(
@@ -107,44 +84,29 @@ def render_users(
 ) -> RenderedUsers:
     """Write users as text: the newest items of each history that fit into a token budget.
 
-    The tokens around the entries (profile, wish, labels, separators) count. Each entry is rendered and counted
-    once for the whole batch, and every text is counted whole in the end, because the tokens of a text
-    need not be the sum of its parts'. A wish that alone is over the budget is cut after a word, and so is
-    the newest entry where not even that one fits.
+    The tokens around the entries (profile, wish, labels, separators) count. Each distinct entry is rendered and
+    counted once for the whole batch, and every text is counted whole in the end, because the tokens of a text
+    need not be the sum of its parts'. A wish that alone is over the budget is cut after a word (an ideograph,
+    where there are no spaces), and so is the newest entry where not even that one fits. Where nothing else would
+    be left, the cut is within the first word.
 
     Args:
         template: a user or pair template.
         catalog: where the items of the histories are.
-        queries: n queries.
+        queries: n queries; of an interaction, a template may read rating, kind and weight.
         budget: tokens a text may have, without special tokens; such as `TextEncoder.text_budget`.
         counter: counts tokens as the model will.
         part: "text" of a user template, "user" of a pair template.
 
     Raises:
-        TemplateError: the part is no user part, a required field is missing, the text without wish and
+        TemplateError: the part is no user part, a required field is missing or empty, the text without wish and
             history is over the budget, or rendering fails.
     """
     _check_part(template, part, "user")
-    unique, places = np.unique(queries.items, return_inverse=True)
-    entries = render_items(template, catalog, unique.astype(np.int32), "entry")
-    work = _Work(template, part, budget, counter, queries.offsets, places, entries, _people(template, queries))
-    return work.fit()
-
-
-def _people(template: Template, queries: Queries) -> list[dict[str, str]]:
-    """The values of each query beside its history: profile fields and wish."""
-    n, profiles = len(queries), queries.profiles or {}
-    columns = {}
-    for name, field in template.fields_of("user").items():
-        values = clean_values(profiles[name]) if name in profiles else [""] * n
-        if field.required and "" in values:
-            raise TemplateError(
-                f"template {template.name} requires the profile field {name!r}, but query {values.index('')} has "
-                f"none; the profiles have: {', '.join(profiles) or 'nothing'}"
-            )
-        columns[name] = values
-    columns["wish"] = [""] * n if queries.texts is None else clean_values(queries.texts)
-    return [dict(zip(columns, record, strict=True)) for record in zip(*columns.values(), strict=True)]
+    columns, places = entry_values(template, catalog, queries)
+    entries = _render(template, "entry", contexts(columns, int(places.max(initial=-1)) + 1))
+    people = list(contexts(user_values(template, queries), len(queries)))
+    return _Work(template, part, budget, counter, queries.offsets, places, entries, people).fit()
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,12 +179,13 @@ class _Work:
         """Shorten, in place, the wishes that are over the budget on their own."""
         frames = self._frames([])
         over = np.flatnonzero(frames > self.budget)
-        words = [self.people[row]["wish"].split(" ") for row in over]
+        wishes = [self.people[row]["wish"] for row in over]
 
         def render(which: int, wish: str) -> dict[str, Any]:
             return {**self.people[over[which]], "wish": wish, "history": []}
 
-        for row, wish in zip(over, self._longest(words, render), strict=True):
+        cut = self._longest(wishes, render, [True] * len(over))
+        for row, wish in zip(over, cut, strict=True):
             self.people[row]["wish"] = wish
         if len(over) and (still := self._frames([]).max()) > self.budget:
             raise TemplateError(
@@ -235,26 +198,27 @@ class _Work:
 
     def _cut_entries(self, rows: Int64Array) -> list[tuple[int, str]]:
         """For queries where no entry fits: their texts with as many words of the newest entry as do fit."""
-        words = [self._newest(row, 1)[0].split(" ") for row in rows]
+        entries = [self._newest(row, 1)[0] for row in rows]
 
         def render(which: int, entry: str) -> dict[str, Any]:
             return {**self.people[rows[which]], "history": [entry]}
 
-        cut = self._longest(words, render)
+        # The stump of a word says something only where nothing else is known of the user.
+        nobody = [not any(self.people[row].values()) for row in rows]
+        cut = self._longest(entries, render, nobody)
         some = [which for which, entry in enumerate(cut) if entry]
         texts = self._render(render(which, cut[which]) for which in some)
         return [(int(rows[which]), text) for which, text in zip(some, texts, strict=True)]
 
-    def _longest(self, words: list[list[str]], render: Callable[[int, str], dict[str, Any]]) -> list[str]:
-        """Find for each list of words its longest start with which the text fits, by bisection."""
-        low, high = np.zeros(len(words), np.int64), np.array([len(w) for w in words], np.int64)
-        while len(open_rows := np.flatnonzero(low < high)):
-            middle = (low + high + 1)[open_rows] // 2
-            cut = [(r, " ".join(words[r][:m])) for r, m in zip(open_rows, middle, strict=True)]
-            fits = self._count(render(int(which), text) for which, text in cut) <= self.budget
-            low[open_rows] = np.where(fits, middle, low[open_rows])
-            high[open_rows] = np.where(fits, high[open_rows], middle - 1)
-        return [" ".join(w[:count]) for w, count in zip(words, low, strict=True)]
+    def _longest(
+        self, texts: list[str], render: Callable[[int, str], dict[str, Any]], within_words: list[bool]
+    ) -> list[str]:
+        """Find for each text its longest start with which the user's text is within the budget."""
+
+        def fits(asked: Sequence[tuple[int, str]]) -> BoolArray:
+            return self._count(render(which, start) for which, start in asked) <= self.budget
+
+        return longest_starts(texts, fits, within_words)
 
 
 def _check_part(template: Template, part: str, scope: Scope) -> None:

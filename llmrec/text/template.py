@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
@@ -14,9 +15,9 @@ from llmrec.text._jinja import undeclared_names
 __all__ = ["Field", "Kind", "Scope", "Template"]
 
 Kind = Literal["item", "user", "pair"]
-Scope = Literal["item", "user"]
+Scope = Literal["item", "user", "interaction"]
 
-# The parts of each kind, and whether a part sees an item's fields or a user's.
+# The parts of each kind, and whether a part sees an item's fields or a user's. An entry also sees the interaction's.
 PARTS: Mapping[str, Mapping[str, Scope]] = {
     "item": {"text": "item"},
     "user": {"entry": "item", "text": "user"},
@@ -24,6 +25,8 @@ PARTS: Mapping[str, Mapping[str, Scope]] = {
 }
 # What every user part sees beside the profile.
 GIVEN = ("history", "wish")
+# What is known of an interaction beside its item; the only names a field of that scope can have.
+INTERACTION = ("rating", "kind", "weight")
 # Raised when rendering or cleaning changes, so that no old text passes for new.
 _RENDERING = 1
 
@@ -33,9 +36,9 @@ class Field:
     """A value a template reads.
 
     Attributes:
-        required: whether every item (or user) must have it; otherwise a missing value is "".
+        required: whether every item (or user, or interaction) must have it; otherwise a missing value is "".
         description: what it means, for people.
-        scope: whether it is a catalog field or a profile field.
+        scope: whether it is a catalog field, a profile field, or known of the interaction: rating, kind or weight.
     """
 
     required: bool
@@ -48,8 +51,10 @@ class Template:
     """How an item, a user or a pair of both is written as text.
 
     All values are text. In an item part ("text" of an item template, "entry", "item") they are the declared
-    fields of scope "item". In a user part ("text" of a user template, "user") they are `history` (the
-    entries, newest first), `wish` ("" if there is none) and the declared fields of scope "user".
+    fields of scope "item"; "entry" also reads the declared fields of scope "interaction": how the user rated
+    the item, what the user did with it, how much that counts. In a user part ("text" of a user template,
+    "user") they are `history` (the entries, newest first), `wish` ("" if there is none) and the declared
+    fields of scope "user".
 
     Attributes:
         name: such as "item/title".
@@ -58,6 +63,7 @@ class Template:
         description: what it is for.
         fields: what it reads, by name.
         parts: Jinja source by part: item {"text"}, user {"entry", "text"}, pair {"entry", "user", "item"}.
+        language: code of the language of its own words, such as "en" or "zh".
 
     Raises:
         TemplateError: a part is missing, unknown, not valid Jinja, or reads a name that is not declared.
@@ -69,6 +75,7 @@ class Template:
     description: str
     fields: Mapping[str, Field]
     parts: Mapping[str, str]
+    language: str = "en"
 
     def __post_init__(self) -> None:
         if self.kind not in PARTS:
@@ -77,6 +84,10 @@ class Template:
         if set(self.parts) != set(wanted):
             have, need = ", ".join(sorted(self.parts)) or "none", ", ".join(wanted)
             raise TemplateError(f"template {self.name}: kind {self.kind!r} needs the parts {need}, but has {have}")
+        if not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]+)*", self.language):
+            raise TemplateError(
+                f"template {self.name}: language {self.language!r} is not a language code, such as en, zh or zh-Hant"
+            )
         for name, field in self.fields.items():
             self._check_field(name, field)
         for part, scope in wanted.items():
@@ -92,9 +103,15 @@ class Template:
             raise TemplateError(
                 f"template {self.name}: field {name!r} of a {self.kind} template cannot have scope {field.scope!r}"
             )
+        if field.scope == "interaction" and name not in INTERACTION:
+            raise TemplateError(
+                f"template {self.name}: nothing called {name!r} is known of an interaction; a field of scope "
+                f"'interaction' is one of {', '.join(INTERACTION)}"
+            )
 
     def _check_part(self, part: str, scope: Scope) -> None:
         known = [*self.fields_of(scope), *(GIVEN if scope == "user" else ())]
+        known += self.fields_of("interaction") if part == "entry" else {}
         try:
             unknown = sorted(undeclared_names(self.parts[part]) - set(known))
         except TemplateError as error:
@@ -126,6 +143,7 @@ class Template:
             "name": self.name,
             "kind": self.kind,
             "version": self.version,
+            "language": self.language,
             "description": self.description,
             "fields": fields,
             "parts": dict(self.parts),
@@ -136,7 +154,7 @@ class Template:
         """Read the form of `to_dict`, which is also that of a template file.
 
         Args:
-            data: name, kind, version, description, fields, parts.
+            data: name, kind, version, language ("en" if left out), description, fields, parts.
             name: used instead of `data["name"]`, which files do not have.
 
         Raises:
@@ -144,12 +162,13 @@ class Template:
         """
         name = name or str(data.get("name", "(no name)"))
         keys = {"kind": str, "version": int, "description": str, "parts": dict}
-        _check_keys(f"template {name}", data, keys, optional={"name": str, "fields": dict})
+        _check_keys(f"template {name}", data, keys, optional={"name": str, "fields": dict, "language": str})
         for part, source in data["parts"].items():
             if not isinstance(source, str):
                 raise TemplateError(f"template {name}: part {part!r} must be text")
         fields = {key: _field(f"template {name}, field {key!r}", f) for key, f in data.get("fields", {}).items()}
-        return cls(name, data["kind"], data["version"], data["description"], fields, dict(data["parts"]))
+        parts, language = dict(data["parts"]), data.get("language", "en")
+        return cls(name, data["kind"], data["version"], data["description"], fields, parts, language)
 
 
 def _field(where: str, data: Any) -> Field:

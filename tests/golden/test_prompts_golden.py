@@ -30,6 +30,7 @@ def make_catalogs():
             "title": ["Star Wars", "Misérables, Les", "unknown\n", 'L.A. "Confidential" & {{ more }}'],
             "year": [1977, 1995, None, 1997],
             "genres": ["Action Adventure Romance Sci-Fi War", None, "", "Crime Film-Noir Mystery Thriller"],
+            "description": ["Long ago, far away:\n a war.", None, "", "Three policemen; one case."],
         }
     )
     return {"full": Catalog.from_table(full), "titles only": Catalog.from_table(full.select(["item_id", "title"]))}
@@ -37,9 +38,13 @@ def make_catalogs():
 
 def make_queries():
     rows = Queries.from_lists([[0, 1, 3], [2], [], [], [0, 1, 2, 3] * 5])
+    count = len(rows.items)
     return Queries(
         rows.offsets,
         rows.items,
+        kinds=np.array([0, 1, -1, *(place % 2 for place in range(count - 3))], np.int8),
+        kind_names=("bought", "viewed"),
+        ratings=np.array([5, np.nan, 4.5, *(place % 5 + 1 for place in range(count - 3))], np.float32),
         texts=[None, "something\tlighter", None, "a film like Heat", None],
         profiles={
             "age": [24, None, 53, None, 1],

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from llmrec.errors import ConfigError
-from llmrec.models import Placement, best_placement, device, set_threads
+from llmrec.models import Placement, best_placement, device, explain_placement, set_threads
 
 
 @pytest.fixture(autouse=True)
@@ -103,3 +103,20 @@ def test_bad_number_of_threads(monkeypatch, text):
     monkeypatch.setenv("LLMREC_THREADS", text)
     with pytest.raises(ConfigError, match="whole number from 1"):
         set_threads.__wrapped__()
+
+
+def test_the_choice_is_explained(monkeypatch):
+    monkeypatch.setenv("LLMREC_DEVICE", "cpu")
+    monkeypatch.delenv("LLMREC_DTYPE", raising=False)
+    monkeypatch.setenv("LLMREC_THREADS", "1")
+    monkeypatch.setattr("llmrec.models.device._cpu_has_bfloat16", lambda: False)
+    why = explain_placement()
+    assert set(why) == {"device", "dtype", "threads"}
+    assert "LLMREC_DEVICE" in why["device"]
+    assert "not known to be native to the CPU" in why["dtype"]
+    assert "LLMREC_THREADS" in why["threads"]
+    monkeypatch.setattr("llmrec.models.device._cpu_has_bfloat16", lambda: True)
+    monkeypatch.delenv("LLMREC_DEVICE")
+    monkeypatch.setattr("llmrec.models.device._best_device", lambda: "cpu")
+    assert "natively" in explain_placement()["dtype"]
+    assert "no GPU" in explain_placement()["device"]

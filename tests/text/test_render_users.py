@@ -103,6 +103,17 @@ def test_where_not_even_the_newest_fits_it_is_cut_after_a_word_and_marked():
     assert (got.kept.tolist(), got.truncated.tolist(), got.shortened.tolist()) == ([1], [1], [True])
 
 
+def test_a_cut_is_within_a_word_only_where_nothing_else_would_be_left():
+    # Two characters a token: "wo" fits into one, "A V" into two.
+    got = render([[1], [], [5]], 1, counter=Characters(), texts=["wonderful", "wonderful films", None])
+    assert got.texts == ["wo", "wo", "A"]
+    assert got.shortened.tolist() == [True, True, True]
+    beside = render([[2], [2]], 5, counter=Characters(), texts=["a wish", None])
+    assert beside.texts == ["a wish", "Twelve"]
+    assert (beside.kept.tolist(), beside.truncated.tolist()) == ([0, 1], [1, 0])
+    assert beside.shortened.tolist() == [False, True]
+
+
 def test_a_frame_over_the_budget_says_what_to_do():
     profiles = {"age": [30], "gender": ["F"], "occupation": ["writer"]}
     with pytest.raises(TemplateError, match=r"user/profile.*takes 12 tokens.*budget is 6; raise max_tokens"):

@@ -68,6 +68,7 @@ def test_fingerprint_follows_what_affects_the_text_and_nothing_else():
         replace(base, name="item/other"),
         replace(base, version=9),
         replace(base, description="other words"),
+        replace(base, language="zh"),
         replace(base, fields={"title": Field(True, "other words")}),
     ]
     other = [
@@ -100,6 +101,15 @@ def test_dict_round_trip_through_json(template):
 def test_from_dict_names_what_is_wrong(change, message):
     with pytest.raises(TemplateError, match=message):
         Template.from_dict(item_template().to_dict() | change)
+
+
+def test_language_is_english_unless_said():
+    data = item_template().to_dict()
+    assert data.pop("language") == "en"
+    assert Template.from_dict(data) == item_template()
+    assert Template.from_dict(data | {"language": "zh-Hant"}).language == "zh-Hant"
+    with pytest.raises(TemplateError, match="item/test: language 'Chinese' is not a language code, such as en"):
+        Template.from_dict(data | {"language": "Chinese"})
 
 
 def test_from_dict_names_what_is_missing():
