@@ -15,9 +15,11 @@ __all__ = [
     "Retriever",
     "Scorer",
     "blocks",
+    "descending_bits",
     "gather",
     "is_excluded",
     "order_by_score",
+    "rank_ties",
     "recency_matrix",
     "retrieve_dense_scores",
     "score_dense_scores",
@@ -94,10 +96,9 @@ def top_k(scores: Float32Array, k: int, tie_order: NDArray[np.uint64]) -> Rankin
     k = min(k, scores.shape[1])
     if k == 0 or len(scores) == 0:
         return Ranking(np.empty((len(scores), k), np.int32), np.empty((len(scores), k), np.float32))
-    tie_rank = np.empty(len(tie_order), dtype=np.uint64)
-    tie_rank[np.argsort(tie_order, kind="stable")] = np.arange(len(tie_order), dtype=np.uint64)
+    tie_rank = rank_ties(tie_order)
     scores = np.where(np.isnan(scores), np.float32(-np.inf), scores)
-    keys = (_descending_bits(scores) << np.uint64(32)) | tie_rank
+    keys = (descending_bits(scores) << np.uint64(32)) | tie_rank
     best = np.argpartition(keys, k - 1, axis=1)[:, :k] if k < scores.shape[1] else None
     chosen = keys if best is None else np.take_along_axis(keys, best, axis=1)
     order = np.argsort(chosen, axis=1)
@@ -109,7 +110,14 @@ def top_k(scores: Float32Array, k: int, tie_order: NDArray[np.uint64]) -> Rankin
     )
 
 
-def _descending_bits(scores: Float32Array) -> NDArray[np.uint64]:
+def rank_ties(tie_order: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """UInt64[n_items]: each item's place among all by its hash, below 2 ** 32."""
+    ranks = np.empty(len(tie_order), dtype=np.uint64)
+    ranks[np.argsort(tie_order)] = np.arange(len(tie_order), dtype=np.uint64)
+    return ranks
+
+
+def descending_bits(scores: Float32Array) -> NDArray[np.uint64]:
     """Map float32 to integers that sort the other way round: higher scores become smaller numbers."""
     bits = (scores + np.float32(0)).astype(np.float32).view(np.int32)  # + 0 makes -0.0 equal 0.0
     ascending = np.where(bits < 0, ~bits, bits | np.int32(-0x80000000)).view(np.uint32)
@@ -192,7 +200,12 @@ def is_excluded(items: NDArray[np.integer[Any]], queries: Queries, n_items: int)
 
 
 def stack(parts: list[Ranking], width: int) -> Ranking:
-    """Put rankings of consecutive blocks of queries together."""
+    """Put rankings of consecutive blocks of queries together; propensities too, where every part has them."""
     if not parts:
         return Ranking(np.empty((0, width), np.int32), np.empty((0, width), np.float32))
-    return Ranking(np.concatenate([p.items for p in parts]), np.concatenate([p.scores for p in parts]))
+    shown = [p.propensities for p in parts if p.propensities is not None]
+    return Ranking(
+        np.concatenate([p.items for p in parts]),
+        np.concatenate([p.scores for p in parts]),
+        np.concatenate(shown) if len(shown) == len(parts) else None,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
@@ -9,21 +10,20 @@ from typing import ClassVar, Self
 import numpy as np
 from pydantic import Field
 
-from llmrec.component import Component, ComponentConfig, FitContext
-from llmrec.data import Catalog
+from llmrec.component import Component, ComponentConfig, FitContext, silent
+from llmrec.data import Catalog, Interactions
 from llmrec.models import EmbeddingCache, TextEncoder
-from llmrec.retrieve.base import blocks, is_excluded, order_by_score, recency_matrix, stack
-from llmrec.retrieve.faiss_index import ExactIndex
-from llmrec.text import Template, load_template, render_items, render_users
+from llmrec.retrieve.base import recency_matrix
+from llmrec.retrieve.index_choice import IndexKind, build_nearest, load_nearest, sample_vectors
+from llmrec.retrieve.nearest import Nearest
+from llmrec.retrieve.vectors import Vectors
+from llmrec.text import Template, load_template, render_items, render_users, warn_unknown
 from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
 
 __all__ = ["COMPONENT", "Dense", "DenseConfig", "fit_dense"]
 
-SPARE = 8
-"""Neighbours fetched beyond k at first; more are fetched where scores at the cut are equal but for rounding."""
-
-ROUNDING = np.float32(1e-5)
-"""Cosines that FAISS and we compute differ by less than this."""
+SAMPLES = 256
+"""Histories, or items, that the recall of an approximate index is measured with."""
 
 
 class DenseConfig(ComponentConfig):
@@ -36,6 +36,9 @@ class DenseConfig(ComponentConfig):
             vectors of the history.
         decay: weight of an interaction relative to the one after it in that mean.
         max_tokens: longer texts are cut by the encoder.
+        index: how the nearest items are found: "exact"; "hnsw", a graph; "ivfpq", compressed vectors; or "auto",
+            by the size of the catalog.
+        min_recall: the least share of the true 100 nearest that an approximate index must find, else search is exact.
     """
 
     encoder: str = "minilm"
@@ -43,6 +46,8 @@ class DenseConfig(ComponentConfig):
     user_template: str | None = None
     decay: float = Field(default=0.8, gt=0, le=1)
     max_tokens: int = Field(default=128, ge=8)
+    index: IndexKind = "auto"
+    min_recall: float = Field(default=0.95, gt=0, le=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,8 +60,7 @@ class Dense:
         name: the score column.
         config: its settings.
         catalog: all items.
-        vectors: Float32[n_items, dim], unit norm.
-        index: FAISS over `vectors`.
+        nearest: the vectors of all items, unit norm, and an index over them.
         encoder: embeds texts.
         item_template: renders items.
         user_template: renders users, or None.
@@ -66,25 +70,20 @@ class Dense:
     name: str
     config: DenseConfig
     catalog: Catalog
-    vectors: Float32Array
-    index: ExactIndex
+    nearest: Nearest
     encoder: TextEncoder
     item_template: Template
     user_template: Template | None
 
     def retrieve(self, queries: Queries, k: int) -> Ranking:
         """Return the k nearest items per query; none for a query with neither wish nor usable history."""
-        width = min(k, len(self.catalog))
-        vectors, usable = self.query_vectors(queries)
-        parts = []
-        for rows in blocks(len(queries), len(self.catalog)):
-            parts.append(self._nearest(queries.take(rows), vectors[rows], usable[rows], width))
-        return stack(parts, width)
+        vectors, _ = self.query_vectors(queries)
+        return self.nearest.search(vectors, queries, min(k, len(self.catalog)), self.catalog)
 
     def score(self, queries: Queries, items: Int32Array) -> Float32Array:
         """Return cosines, Float32[n, k]; NaN at pads and for queries with neither wish nor usable history."""
         vectors, usable = self.query_vectors(queries)
-        scores = self._cosines(vectors, items)
+        scores = self.nearest.vectors.cosines(vectors, items)
         scores[~usable] = np.nan
         return scores
 
@@ -95,7 +94,7 @@ class Dense:
             Float32[n, dim], unit norm or zero; Bool[n], False where there is nothing to embed.
         """
         if self.user_template is None:
-            vectors = recency_matrix(queries, self.config.decay, len(self.vectors)) @ self.vectors
+            vectors = _history_means(queries, self.config.decay, self.nearest.vectors)
         else:
             budget = self.encoder.text_budget
             texts = render_users(self.user_template, self.catalog, queries, budget, self.encoder).texts
@@ -107,6 +106,15 @@ class Dense:
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         return (vectors / np.maximum(norms, 1e-12)).astype(np.float32), norms[:, 0] > 0
 
+    @property
+    def vectors(self) -> Float32Array:
+        """Float32[n_items, dim], unit norm; a copy where items came or changed since: see `item_vectors`."""
+        return self.nearest.vectors.array()
+
+    def item_vectors(self, rows: Int32Array) -> Float32Array:
+        """Return the vectors of some items: Float32[..., dim], unit norm, for Int32[...] rows, no pads."""
+        return self.nearest.vectors.take(rows)
+
     def similar(self, rows: Int32Array, k: int) -> Ranking:
         """Return the k items whose text is nearest to each given item's, without the item itself.
 
@@ -116,78 +124,45 @@ class Dense:
         """
         offsets = np.arange(len(rows) + 1, dtype=np.int64)
         queries = Queries(offsets=offsets, items=rows, exclude=Queries(offsets=offsets, items=rows).histories)
-        usable = np.ones(len(rows), dtype=np.bool_)
-        return self._nearest(queries, self.vectors[rows], usable, min(k, len(self.catalog)))
+        return self.nearest.search(self.item_vectors(rows), queries, min(k, len(self.catalog)), self.catalog)
 
-    def with_items(self, catalog: Catalog) -> Self:
-        """Return the same retriever over a grown catalog: one encoder call for the new items."""
-        fresh = np.arange(len(self.vectors), len(catalog), dtype=np.int32)
-        texts = render_items(self.item_template, catalog, fresh)
-        vectors = np.concatenate([self.vectors, self.encoder.encode_items(texts)])
-        return replace(self, catalog=catalog, vectors=vectors, index=ExactIndex(vectors))
+    def with_items(self, catalog: Catalog, changed: Int32Array) -> Self:
+        """Return the same retriever over a grown catalog: one encoder call for the new and the changed items."""
+        fresh = np.arange(len(self.nearest.vectors), len(catalog), dtype=np.int32)
+        rows = np.concatenate([changed, fresh]).astype(np.int32)
+        if len(rows) == 0:
+            return replace(self, catalog=catalog)
+        texts = render_items(self.item_template, catalog, rows)
+        warn_unknown(texts, self.encoder)
+        return replace(self, catalog=catalog, nearest=self.nearest.grown(self.encoder.encode_items(texts), rows))
 
     def state(self) -> State:
-        """Return vectors, templates, settings and the encoder's files."""
+        """Return vectors, the index and its measured recall, templates, settings and the encoder's files."""
+        nearest = self.nearest.state()
         config = {
+            "index": nearest.config,
             "settings": self.config.model_dump(),
             "item_template": self.item_template.to_dict(),
             "user_template": None if self.user_template is None else self.user_template.to_dict(),
         }
         files = {f"encoder/{name}": path for name, path in self.encoder.files().items()}
-        return State(config, {"vectors": self.vectors}, files)
-
-    def _nearest(self, queries: Queries, vectors: Float32Array, usable: BoolArray, k: int) -> Ranking:
-        """Search with FAISS, and fetch more until every item that may belong into the k best is among the found.
-
-        FAISS decides freely between equal scores; the lists must not depend on that, nor on the batch.
-        """
-        allowed = self.catalog.active if queries.allow is None else self.catalog.active & queries.allow
-        excluded = 0 if queries.exclude is None else int(np.diff(queries.exclude.offsets).max(initial=0))
-        items = np.full((len(queries), k), -1, dtype=np.int32)
-        scores = np.zeros((len(queries), k), dtype=np.float32)
-        asked, width = np.flatnonzero(usable & (k > 0)), k + excluded + SPARE
-        while len(asked):
-            near, found = self.index.search(vectors[asked], width, allowed)
-            complete = (found[:, -1] < 0) | (found.shape[1] == len(self.catalog))
-            banned = (found < 0) | is_excluded(found, queries.take(asked), len(self.catalog))
-            floor = _at_place(np.where(banned, -np.inf, near), k) - ROUNDING
-            enough = complete | (near[:, -1] < floor)
-            found = np.where(banned | (near < floor[:, None]), -1, found)[enough]
-            done = asked[enough]
-            items[done], scores[done] = self._best(vectors[done], found.astype(np.int32), k)
-            asked, width = asked[~enough], 4 * width
-        return Ranking(items, scores)
-
-    def _best(self, vectors: Float32Array, items: Int32Array, k: int) -> tuple[Int32Array, Float32Array]:
-        """Order found items by exact cosine, ties by hash, and cut; Int32[n, k] and Float32[n, k], padded."""
-        order = np.argsort(items < 0, axis=1, kind="stable")[:, : int((items >= 0).sum(axis=1).max(initial=0))]
-        items = np.take_along_axis(items, order, axis=1)
-        scores = np.nan_to_num(self._cosines(vectors, items), nan=0.0)
-        order = order_by_score(scores, items, self.catalog.tie_order)[:, :k]
-        pads = ((0, 0), (0, k - order.shape[1]))
-        return (
-            np.pad(np.take_along_axis(items, order, axis=1), pads, constant_values=-1),
-            np.pad(np.take_along_axis(scores, order, axis=1), pads),
-        )
-
-    def _cosines(self, vectors: Float32Array, items: Int32Array) -> Float32Array:
-        """Cosines of Float32[n, dim] with Int32[n, k] items, in bounded memory; NaN at pads."""
-        scores = np.full(items.shape, np.nan, dtype=np.float32)
-        for rows in blocks(len(items), items.shape[1] * self.vectors.shape[1]):
-            picked = self.vectors[np.maximum(items[rows], 0)]
-            # einsum, not BLAS: the result for one query must not depend on how many others are in the batch.
-            scores[rows] = np.einsum("nd,nkd->nk", vectors[rows], picked)
-        return np.where(items >= 0, scores, np.float32(np.nan)).astype(np.float32)
+        return State(config, nearest.arrays, files)
 
 
-def _at_place(scores: Float32Array, k: int) -> Float32Array:
-    """Float32[n]: the k-th highest score of each row, -inf where a row has fewer columns."""
-    if scores.shape[1] < k:
-        return np.full(len(scores), -np.inf, dtype=np.float32)
-    return np.partition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k]
+def _history_means(queries: Queries, decay: float, vectors: Vectors) -> Float32Array:
+    """Float32[n, dim]: recency-weighted sums of the vectors of each history; their direction is the mean's."""
+    return vectors.weighted_sums(recency_matrix(queries, decay, len(vectors)))
 
 
-def fit_dense(catalog: Catalog, config: DenseConfig, encoder: TextEncoder, *, name: str = "dense") -> Dense:
+def fit_dense(
+    catalog: Catalog,
+    config: DenseConfig,
+    encoder: TextEncoder,
+    *,
+    name: str = "dense",
+    train: Interactions | None = None,
+    progress: Callable[[str], None] = silent,
+) -> Dense:
     """Embed a catalog's item texts and index them.
 
     Args:
@@ -195,30 +170,50 @@ def fit_dense(catalog: Catalog, config: DenseConfig, encoder: TextEncoder, *, na
         config: its settings.
         encoder: embeds texts; texts in its cache cost no model call.
         name: the score column.
+        train: histories to measure an approximate index with; item vectors if None.
+        progress: told what is going on.
     """
     template = load_template(config.item_template)
-    vectors = encoder.encode_items(render_items(template, catalog))
+    texts = render_items(template, catalog)
+    warn_unknown(texts, encoder)
+    vectors = encoder.encode_items(texts)
     user = None if config.user_template is None else load_template(config.user_template)
-    return Dense(name, config, catalog, vectors, ExactIndex(vectors), encoder, template, user)
+    samples = _samples(vectors, config.decay, train)
+    nearest = build_nearest(vectors, config.index, config.min_recall, samples, progress)
+    return Dense(name, config, catalog, nearest, encoder, template, user)
+
+
+def _samples(vectors: Float32Array, decay: float, train: Interactions | None) -> Float32Array:
+    """Query vectors as they will be asked: means of training histories, evenly spaced among users; else items."""
+    users = np.empty(0, np.int64) if train is None else np.flatnonzero(np.diff(train.offsets) > 0)
+    if train is None or len(users) == 0:
+        return sample_vectors(vectors, SAMPLES)
+    some = users[:: max(1, len(users) // SAMPLES)][:SAMPLES]
+    means = _history_means(train.queries(some), decay, Vectors.of(vectors))
+    norms = np.linalg.norm(means, axis=1, keepdims=True)
+    return np.asarray((means / np.maximum(norms, 1e-12))[norms[:, 0] > 0], dtype=np.float32)
 
 
 def _fit(context: FitContext, config: DenseConfig) -> Dense:
     encoder = TextEncoder.load(
         config.encoder, max_tokens=config.max_tokens, cache=EmbeddingCache.default(), progress=context.progress
     )
-    return fit_dense(context.catalog, config, encoder, name=context.name)
+    return fit_dense(
+        context.catalog, config, encoder, name=context.name, train=context.train, progress=context.progress
+    )
 
 
 def _load(name: str, state: State, catalog: Catalog) -> Dense:
     config = DenseConfig.model_validate(state.config["settings"])
     encoder = TextEncoder.load(str(_folder(state)), max_tokens=config.max_tokens)
     user = state.config["user_template"]
+    # a bundle of before there was a choice of index has none in its state: it was searched exactly
+    index = State(state.config.get("index", {"kind": "exact"}), state.arrays)
     return Dense(
         name=name,
         config=config,
         catalog=catalog,
-        vectors=state.arrays["vectors"],
-        index=ExactIndex(state.arrays["vectors"]),
+        nearest=load_nearest(index, config.min_recall),
         encoder=encoder,
         item_template=Template.from_dict(state.config["item_template"]),
         user_template=None if user is None else Template.from_dict(user),
@@ -226,7 +221,9 @@ def _load(name: str, state: State, catalog: Catalog) -> Dense:
 
 
 def _folder(state: State) -> Path:
-    return state.files["encoder/config.json"].parent
+    """The encoder's folder; its transformer, and so config.json, may lie in a folder below."""
+    name, path = next((name, path) for name, path in state.files.items() if name.startswith("encoder/"))
+    return path.parents[name.count("/") - 1]
 
 
 COMPONENT = Component("retriever", DenseConfig, _fit, _load)

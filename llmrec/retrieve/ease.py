@@ -14,12 +14,13 @@ from llmrec.component import Component, ComponentConfig, FitContext
 from llmrec.data import Catalog, Interactions
 from llmrec.errors import ConfigError, DataError
 from llmrec.retrieve.base import recency_matrix, retrieve_dense_scores, score_dense_scores
+from llmrec.retrieve.memory import available_memory
 from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
 
 __all__ = ["COMPONENT", "Ease", "EaseConfig", "fit_ease"]
 
 BLOCK = 2048
-"""Rows mirrored at once: what is beside the two matrices stays small."""
+"""Rows filled or mirrored at once: what is beside the two matrices stays small."""
 
 
 class EaseConfig(ComponentConfig):
@@ -28,7 +29,8 @@ class EaseConfig(ComponentConfig):
     Attributes:
         l2: ridge penalty (lambda in the paper), > 0.
         decay: weight of an interaction relative to the one after it when scoring; 1 weighs all alike.
-        max_items: refuse larger catalogs: memory grows with the square of the catalog.
+        max_items: refuse larger catalogs: memory grows with the square of the catalog. Whatever it is, a catalog whose
+            matrices do not fit into the memory that is free is refused.
     """
 
     l2: float = Field(default=200.0, gt=0)
@@ -65,7 +67,7 @@ class Ease:
         """Score items, Float32[n, k]; NaN for items unseen in training and queries without a usable history."""
         return score_dense_scores(self._all, queries, items, len(self.known))
 
-    def with_items(self, catalog: Catalog) -> Self:
+    def with_items(self, catalog: Catalog, changed: Int32Array) -> Self:
         """Return the same model over a grown catalog; it has no evidence on the new items."""
         known = np.zeros(len(catalog), dtype=np.bool_)
         known[: len(self.known)] = self.known
@@ -99,22 +101,42 @@ def fit_ease(interactions: Interactions, catalog: Catalog, config: EaseConfig, *
         The fitted model.
 
     Raises:
-        ConfigError: the catalog is larger than `config.max_items`.
+        ConfigError: the catalog is larger than `config.max_items`, or its matrices than the memory that is free.
     """
     n = len(catalog)
-    if n > config.max_items:
-        raise ConfigError(
-            f"EASE over {n:,} items needs about {12 * n * n / 2**30:.0f} GiB; max_items is {config.max_items:,}. "
-            "Raise ease.max_items, or remove EASE from the stage's retrievers"
-        )
-    matrix = interactions.matrix().astype(np.float64)
-    gram = (matrix.T @ matrix).toarray()
+    _check_size(n, config.max_items)
+    gram = _gram(interactions)
     known = gram.diagonal() > 0
     gram[np.diag_indices(n)] += config.l2
     weights = _symmetric_inverse(gram)
     weights /= -weights.diagonal()
     weights[np.diag_indices(n)] = 0.0
     return Ease(name, config, weights, known, catalog.active, catalog.tie_order)
+
+
+def _check_size(n: int, max_items: int) -> None:
+    """Raise ConfigError for a catalog too large: a matrix in float64 and one in float32 stand side by side."""
+    needed, free = 12 * n * n, available_memory()
+    if n > max_items:
+        raise ConfigError(
+            f"EASE over {n:,} items needs about {needed / 2**30:.0f} GiB; max_items is {max_items:,}. "
+            "Raise ease.max_items, or remove EASE from the stage's retrievers"
+        )
+    if free is not None and needed > free:
+        raise ConfigError(
+            f"EASE over {n:,} items needs about {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free. "
+            "Free memory, use item_knn in its place, or remove EASE from the stage's retrievers"
+        )
+
+
+def _gram(interactions: Interactions) -> NDArray[np.float64]:
+    """Float64[n, n]: how often two items share a user. Filled by blocks: the sparse product may be larger than it."""
+    matrix = interactions.matrix().astype(np.float64)
+    by_item = matrix.T.tocsr()
+    gram = np.empty((matrix.shape[1], matrix.shape[1]))
+    for start in range(0, len(gram), BLOCK):
+        gram[start : start + BLOCK] = (by_item[start : start + BLOCK] @ matrix).toarray()
+    return gram
 
 
 def _symmetric_inverse(gram: NDArray[np.float64]) -> Float32Array:

@@ -7,17 +7,30 @@ from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from llmrec.component import Component, ComponentConfig, FitContext
 from llmrec.data import Catalog, Interactions
+from llmrec.errors import ConfigError
 from llmrec.retrieve.base import blocks, is_excluded, stack
 from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
 
 __all__ = ["COMPONENT", "Popularity", "PopularityConfig", "fit_popularity"]
 
 
+DAY = 86_400
+"""Seconds."""
+
+
 class PopularityConfig(ComponentConfig):
-    """Popularity has nothing to set."""
+    """Settings of popularity.
+
+    Attributes:
+        half_life: days in which an interaction loses half its weight, counted back from the newest one in training;
+            none: all count alike.
+    """
+
+    half_life: float | None = Field(default=None, gt=0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +39,7 @@ class Popularity:
 
     Attributes:
         name: the score column.
-        counts: Float32[n_items], interactions in training; 0 for items never seen.
+        counts: Float32[n_items], interactions in training, faded by age if so set; 0 for items never seen.
         active: Bool[n_items], False for deleted items.
         tie_order: UInt64[n_items].
     """
@@ -55,7 +68,7 @@ class Popularity:
             return np.full(items.shape, np.nan, dtype=np.float32)
         return np.where(items >= 0, known[np.maximum(items, 0)], np.float32(np.nan)).astype(np.float32)
 
-    def with_items(self, catalog: Catalog) -> Self:
+    def with_items(self, catalog: Catalog, changed: Int32Array) -> Self:
         """Return the same counts over a grown catalog; new items have none."""
         grown = np.zeros(len(catalog), dtype=np.float32)
         grown[: len(self.counts)] = self.counts
@@ -76,14 +89,40 @@ class Popularity:
         return Ranking(items, scores)
 
 
-def fit_popularity(interactions: Interactions, catalog: Catalog, *, name: str = "popularity") -> Popularity:
-    """Count each item's interactions."""
-    counts = np.bincount(interactions.items, minlength=len(catalog)).astype(np.float32)
-    return Popularity(name, counts, catalog.active, catalog.tie_order)
+def fit_popularity(
+    interactions: Interactions, catalog: Catalog, config: PopularityConfig | None = None, *, name: str = "popularity"
+) -> Popularity:
+    """Count each item's interactions.
+
+    Args:
+        interactions: what users did.
+        catalog: all items.
+        config: its settings; the defaults if None.
+        name: the score column.
+
+    Raises:
+        ConfigError: a half-life is set and the interactions have no times.
+    """
+    half_life = None if config is None else config.half_life
+    weights = None if half_life is None else _faded(interactions, half_life)
+    counts = np.bincount(interactions.items, weights, minlength=len(catalog))
+    counts = np.where(counts > 0, np.maximum(counts, np.finfo(np.float32).tiny), 0)  # faded, but not unseen
+    return Popularity(name, counts.astype(np.float32), catalog.active, catalog.tie_order)
 
 
-def _fit(context: FitContext, _: PopularityConfig) -> Popularity:
-    return fit_popularity(context.train, context.catalog, name=context.name)
+def _faded(interactions: Interactions, half_life: float) -> NDArray[np.float64]:
+    """Float64[nnz]: 1 for the newest interaction, half of it a half-life before; never zero."""
+    if interactions.times is None:
+        raise ConfigError(
+            "popularity.half_life fades interactions by their age, but these have no times; name the time column of "
+            "the interactions, or leave half_life out"
+        )
+    ages = (interactions.times.max(initial=0) - interactions.times) / DAY
+    return np.asarray(np.maximum(np.exp2(-ages / half_life), np.finfo(np.float64).tiny), dtype=np.float64)
+
+
+def _fit(context: FitContext, config: PopularityConfig) -> Popularity:
+    return fit_popularity(context.train, context.catalog, config, name=context.name)
 
 
 def _load(name: str, state: State, catalog: Catalog) -> Popularity:

@@ -6,9 +6,12 @@ import pytest
 from llmrec.data import Catalog
 from llmrec.models import TextEncoder
 from llmrec.retrieve import DenseConfig, fit_dense
-from llmrec.retrieve.faiss_index import ExactIndex
-from llmrec.text import load_template, render_items
-from llmrec.types import Csr, Queries
+from llmrec.testing.contracts import reload
+from llmrec.testing.data import new_items
+from llmrec.text import UnknownTokensWarning, load_template, render_items
+from llmrec.types import Csr, Item, Queries
+
+NONE = np.empty(0, np.int32)
 
 
 @pytest.fixture(scope="module")
@@ -108,21 +111,79 @@ def test_blocks_do_not_change_the_result(dense, monkeypatch, queries):
 
 
 def test_new_items_cost_one_text_each(dense, catalog):
-    from llmrec.testing.data import new_items
-
     before = dense.encoder.encoded
-    grown = dense.with_items(catalog.with_items(new_items(2)))
+    grown = dense.with_items(catalog.with_items(new_items(2)), NONE)
     assert dense.encoder.encoded == before + 2
     assert len(grown.vectors) == 14
     assert len(dense.vectors) == 12
-    assert grown.with_items(grown.catalog.without_items(["i3"])).encoder.encoded == before + 2
+    assert grown.with_items(grown.catalog.without_items(["i3"]), NONE).encoder.encoded == before + 2
 
 
-def test_the_index_pads_and_filters():
-    vectors = np.eye(4, dtype=np.float32)
-    index = ExactIndex(vectors)
-    scores, rows = index.search(np.float32([[0.9, 0.1, 0.5, 0]]), 3, np.array([False, True, True, False]))
-    np.testing.assert_array_equal(rows, [[2, 1, -1]])
-    np.testing.assert_allclose(scores[0, :2], [0.5, 0.1])
-    assert index.search(np.empty((0, 4), np.float32), 3)[1].shape == (0, 3)
-    assert index.search(vectors, 9)[1].shape == (4, 4)
+def retitled(catalog, row, title):
+    """The same catalog with another title in one row."""
+    column = catalog.table.column("title").to_pylist()
+    column[row] = title
+    return replace(catalog, table=catalog.table.set_column(1, "title", [column]))
+
+
+def test_a_changed_item_is_read_again(dense, catalog):
+    changed = retitled(catalog, 3, "red night")
+    before = dense.encoder.encoded
+    now = dense.with_items(changed.with_items([Item("new", {"title": "red night"})]), np.int32([3]))
+    assert dense.encoder.encoded == before + 1  # two equal texts
+    np.testing.assert_array_equal(now.item_vectors(np.int32([3])), now.item_vectors(np.int32([12])))
+    wish = Queries.from_lists([[]], ["red night"])
+    assert set(now.retrieve(wish, 2).items[0].tolist()) == {3, 12}
+    assert now.retrieve(wish, 1).scores[0, 0] == pytest.approx(1, abs=1e-5)
+    assert dense.retrieve(wish, 1).scores[0, 0] < 0.99
+    rows = np.setdiff1d(np.arange(12), [3])
+    np.testing.assert_array_equal(now.vectors[rows], dense.vectors[rows])
+
+
+@pytest.mark.parametrize("kind", ["exact", "hnsw"])
+def test_a_grown_retriever_is_the_same_when_saved_and_loaded(catalog, bert, tmp_path, kind):
+    config = DenseConfig(encoder=str(bert), item_template="item/title", index=kind)
+    dense = fit_dense(catalog, config, TextEncoder.load(str(bert)))
+    grown = dense.with_items(retitled(catalog, 3, "red").with_items(new_items(2)), np.int32([3]))
+    assert len(grown.nearest.vectors.tail) == 3
+    again = reload(grown, grown.catalog, tmp_path)
+    assert len(again.nearest.vectors.tail) == 0
+    queries = Queries.from_lists([[0, 3], [13], [2]], [None, None, "brand new"])
+    for k in (3, 14):
+        now, then = grown.retrieve(queries, k), again.retrieve(queries, k)
+        np.testing.assert_array_equal(then.items, now.items)
+        np.testing.assert_array_equal(then.scores, now.scores)
+
+
+def test_the_index_and_its_recall_are_told(catalog, interactions, bert, tmp_path):
+    said = []
+    config = DenseConfig(encoder=str(bert), index="hnsw", min_recall=0.9)
+    encoder = TextEncoder.load(str(bert))
+    dense = fit_dense(catalog, config, encoder, train=interactions, progress=said.append)
+    told = dense.state().config["index"]
+    assert (told["kind"], told["asked"], told["recall_at"], told["items"]) == ("hnsw", "hnsw", 12, 12)
+    assert told["queries"] == interactions.n_users
+    assert told["recall"] >= 0.9
+    assert any("finds" in line for line in said)
+    assert reload(dense, catalog, tmp_path).state().config["index"] == told
+
+
+def test_a_bundle_from_before_there_was_a_choice_opens(dense, catalog, queries, tmp_path):
+    from llmrec.retrieve.dense import COMPONENT
+
+    state = dense.state()
+    old = {name: value for name, value in state.config.items() if name != "index"}
+    old["settings"] = {n: v for n, v in old["settings"].items() if n not in ("index", "min_recall")}
+    again = COMPONENT.load("dense", replace(state, config=old), catalog)
+    np.testing.assert_array_equal(again.retrieve(queries, 5).items, dense.retrieve(queries, 5).items)
+
+
+def test_texts_that_the_encoder_cannot_read_are_told(bert, dense):
+    """When the catalog is fitted, and when an item comes."""
+    config, encoder = dense.config, TextEncoder.load(str(bert))
+    strange = {"title": "\u2603 \u2604 \u2605"}
+    table = {"item_id": ["a", "b"], "title": [strange["title"], "\u2606 \u2607"]}
+    with pytest.warns(UnknownTokensWarning):
+        fit_dense(Catalog.from_table(table), config, encoder)
+    with pytest.warns(UnknownTokensWarning):
+        dense.with_items(dense.catalog.with_items([Item("c", strange)]), NONE)

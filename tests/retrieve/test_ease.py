@@ -67,3 +67,12 @@ def test_dislikes_are_evidence(catalog, interactions):
 def test_a_catalog_too_large_is_refused_with_its_price(catalog, interactions):
     with pytest.raises(ConfigError, match=r"12 items needs about .* GiB.*max_items is 11"):
         fit_ease(interactions, catalog, EaseConfig(max_items=11))
+
+
+def test_a_catalog_that_does_not_fit_is_refused_with_its_price(catalog, interactions, monkeypatch):
+    monkeypatch.setattr("llmrec.retrieve.ease.available_memory", lambda: 12 * 12 * 12 - 1)
+    with pytest.raises(ConfigError, match=r"12 items needs about .* GiB and .* GiB are free.*item_knn"):
+        fit_ease(interactions, catalog, EaseConfig())
+    for free in (12 * 12 * 12, None):
+        monkeypatch.setattr("llmrec.retrieve.ease.available_memory", lambda free=free: free)
+        assert len(fit_ease(interactions, catalog, EaseConfig()).weights) == 12
