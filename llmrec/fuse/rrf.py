@@ -28,7 +28,8 @@ class RrfConfig(ComponentConfig):
 
     Attributes:
         constant: added to every rank; small values trust the top of each list more.
-        weights: weight of each column; none: tuned on validation cases, or all alike without any.
+        tune: whether weights are tuned on validation cases; false, or without any cases: all columns count alike.
+        weights: weight of each column, set by hand; then nothing is tuned.
         grid: the weights that tuning tries for each column, beside a leading column at 1.
         caution: how many standard errors of its gain a weight must be worth; see `fit_rrf`.
         wish_columns: columns that understand a free-text wish; none: those of the stage's text retrievers.
@@ -39,6 +40,7 @@ class RrfConfig(ComponentConfig):
     """
 
     constant: float = Field(default=60.0, ge=0)
+    tune: bool = True
     weights: dict[str, float] | None = None
     grid: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
     caution: float = Field(default=2.0, ge=0)
@@ -139,7 +141,7 @@ def _mean_reciprocal(
     total, evidence = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for name, weight in sorted(weights.items()):  # sums of floats depend on the order, scores must not
         rank = ranks[name]
-        total += np.where(rank > 0, np.float32(weight) / (np.float32(constant) + rank), np.float32(0))
+        total += np.where(rank > 0, np.float32(weight) / (np.float32(constant) + np.maximum(rank, 1)), np.float32(0))
         evidence += np.where(rank > 0, np.float32(weight), np.float32(0))
     mean = np.divide(total, evidence, out=np.zeros(shape, np.float32), where=evidence > 0)
     return mean, evidence
@@ -207,7 +209,7 @@ def _fit(context: FitContext, config: RrfConfig) -> ReciprocalRankFusion:
     if config.weights is not None:
         _check_columns(config.weights, candidates)
         weights: Weights = config.weights
-    elif cases is None:
+    elif cases is None or not config.tune:
         weights = dict.fromkeys(candidates.columns, 1.0)
     else:
         weights = fit_rrf(candidates, cases.targets, config, name=context.name).weights

@@ -9,6 +9,7 @@ import numpy as np
 
 from llmrec.component import Component, ComponentConfig, FitContext
 from llmrec.data import Catalog
+from llmrec.policy.lists import first
 from llmrec.types import Csr, Queries, Ranking, State
 
 __all__ = ["COMPONENT", "Seen", "SeenConfig"]
@@ -31,10 +32,13 @@ class Seen:
             return replace(queries, exclude=queries.histories)
         return replace(queries, exclude=_join(queries.exclude, queries.histories))
 
+    def depth(self, k: int) -> int:
+        """Return k: what was seen is not among the candidates."""
+        return k
+
     def apply(self, queries: Queries, ranking: Ranking, k: int) -> Ranking:
         """Return the first k: everything seen was kept out before."""
-        shown = ranking.propensities
-        return Ranking(ranking.items[:, :k], ranking.scores[:, :k], None if shown is None else shown[:, :k])
+        return first(ranking, k)
 
     def state(self) -> State:
         """Return nothing: there is nothing to keep."""

@@ -8,11 +8,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from llmrec.component import FitContext, find_component
 from llmrec.fuse import ReciprocalRankFusion, RrfConfig
 from llmrec.models import PairScorer, TextEncoder
-from llmrec.policy import Seen
 from llmrec.rerank import CrossEncoder
-from llmrec.retrieve import DenseConfig, EaseConfig, fit_dense, fit_ease, fit_popularity
+from llmrec.retrieve import (
+    Bm25Config,
+    DenseConfig,
+    EaseConfig,
+    ItemKnnConfig,
+    PopularityConfig,
+    fit_bm25,
+    fit_dense,
+    fit_ease,
+    fit_item_knn,
+    fit_popularity,
+)
 from llmrec.testing.contracts import reload
 from llmrec.text import load_template
 from llmrec.types import Candidates
@@ -28,18 +39,47 @@ def _pairs(get):
     return CrossEncoder("cross_encoder", model, template, 20, get("catalog"))
 
 
+def _policy(name, **settings):
+    def make(get):
+        component = find_component(name)
+        context = FitContext(name, get("catalog"), get("interactions"))
+        return component.fit(context, component.config.model_validate(settings))
+
+    return make
+
+
 MAKERS = {
     "retriever": {
         "popularity": lambda get: fit_popularity(get("interactions"), get("catalog")),
+        "popularity/fading": lambda get: fit_popularity(
+            get("interactions"), get("catalog"), PopularityConfig(half_life=1e-4)
+        ),
         "ease": lambda get: fit_ease(get("interactions"), get("catalog"), EaseConfig(l2=5.0)),
+        "item_knn": lambda get: fit_item_knn(get("interactions"), get("catalog"), ItemKnnConfig(neighbours=4)),
+        "bm25": lambda get: fit_bm25(get("catalog"), Bm25Config()),
+        "bm25/bigrams": lambda get: fit_bm25(get("catalog"), Bm25Config(tokenizer="bigrams", history=2)),
         "dense": _dense,
+        "dense/hnsw": lambda get: _dense(get, index="hnsw"),
+        "dense/ivfpq": lambda get: _dense(get, index="ivfpq"),
         "dense/user text": lambda get: _dense(get, user_template="user/recent"),
     },
     "scorer": {"cross_encoder": _pairs},
     "fusion": {
         "rrf": lambda get: ReciprocalRankFusion("rrf", RrfConfig(), {"ease": 1.0, "dense": 0.5, "popularity": 0.0})
     },
-    "policy": {"seen": lambda get: Seen()},
+    "policy": {
+        "seen": _policy("seen"),
+        "availability": _policy(
+            "availability", deny_ids=["i3"], deny={"genres": ["Thriller"]}, allow={"year": list(range(1980, 1991))}
+        ),
+        "boost": _policy("boost", ids={"i7": 3, "i0": -2.5}, fields={"genres": {"Drama": 2}}, separator=" "),
+        "caps": _policy("caps", field="genres", at_most=2, values={"Comedy": 1}, separator=" "),
+        "diversity": _policy("diversity", fields=["genres", "year"], separator=" ", strength=0.6),
+        "diversity/texts": lambda get: _policy("diversity", encoder=str(get("bert")), strength=0.6)(get),
+        "exploration": _policy("exploration", epsilon=0.5, pool=3),
+        "freshness": _policy("freshness", field="year", kind="year", max_age=2600, half_life=1000, places=4),
+        "pin": _policy("pin", items={"i11": 1, "i3": 4}),
+    },
 }
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from llmrec.retrieve import EaseConfig, fit_ease
-from llmrec.testing.contracts import RETRIEVER_CHECKS
+from llmrec.testing.contracts import RETRIEVER_CHECKS, changed_items_are_read_again
 from llmrec.types import Ranking
 
 
@@ -41,9 +41,9 @@ class Mutant:
         fault = getattr(self.fault, "score", None)
         return fault(self.inner, queries, items) if fault else self.inner.score(queries, items)
 
-    def with_items(self, catalog):
+    def with_items(self, catalog, changed):
         fault = getattr(self.fault, "with_items", None)
-        return fault(self.inner, catalog) if fault else self.inner.with_items(catalog)
+        return fault(self.inner, catalog, changed) if fault else self.inner.with_items(catalog, changed)
 
 
 class Repeats:
@@ -117,10 +117,26 @@ class ForgetsEmptyBatches:
 
 class ForgetsDeletions:
     @staticmethod
-    def with_items(inner, catalog):
+    def with_items(inner, catalog, changed):
         from dataclasses import replace
 
-        return inner.with_items(replace(catalog, active=np.ones(len(catalog), dtype=np.bool_)))
+        return inner.with_items(replace(catalog, active=np.ones(len(catalog), dtype=np.bool_)), changed)
+
+
+class ForgetsReturns:
+    @staticmethod
+    def with_items(inner, catalog, changed):
+        from dataclasses import replace
+
+        active = catalog.active.copy()
+        active[changed] = False
+        return Mutant(inner.with_items(replace(catalog, active=active), changed), ForgetsReturns)
+
+
+class ForgetsChanges:
+    @staticmethod
+    def with_items(inner, catalog, changed):
+        return inner.with_items(catalog, changed[:0])
 
 
 class WritesIntoItems:
@@ -137,6 +153,7 @@ MUTANTS = {
     "queries_do_not_mix": MixesQueries,
     "nothing_in_nothing_out": ForgetsEmptyBatches,
     "new_items_are_scored_or_nan": ForgetsDeletions,
+    "changed_items_are_read_again": ForgetsReturns,
     "inputs_stay_untouched": WritesIntoItems,
     "lists_are_well_formed": Repeats,
     "proposes_for_some_query": Silent,
@@ -154,6 +171,14 @@ def test_every_check_bites(check, catalog, interactions, queries):
     check(Mutant(good, None), catalog, queries)
     with pytest.raises(AssertionError):
         check(Mutant(good, MUTANTS[check.__name__]), catalog, queries)
+
+
+@pytest.mark.parametrize("name", ["dense", "bm25"])
+def test_a_retriever_that_keeps_old_texts_is_caught(made, name, catalog, queries):
+    good, check = made("retriever", name), changed_items_are_read_again
+    check(Mutant(good, None), catalog, queries)
+    with pytest.raises(AssertionError):
+        check(Mutant(good, ForgetsChanges), catalog, queries)
 
 
 def _without(queries, name):

@@ -27,3 +27,7 @@ def test_lists_are_cut_with_all_that_belongs_to_them():
     np.testing.assert_array_equal(done.items, [[3, 1]])
     np.testing.assert_array_equal(done.scores, [[3, 2]])
     np.testing.assert_array_equal(done.propensities, np.float32([[0.5, 0.3]]))
+
+
+def test_it_wants_to_see_no_more_than_is_asked_for():
+    assert Seen().depth(7) == 7
