@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from llmrec.data import Holdout, Interactions
-from llmrec.errors import LeakageError
-from llmrec.evaluate.protocol import leave_last_out_card
+from llmrec.data import Holdout, Interactions, items_hash, split_by
+from llmrec.evaluate.lists import ListMetric
+from llmrec.evaluate.protocol import ProtocolCard, leave_last_out_card, split_card
 from llmrec.evaluate.report import Report
 from llmrec.evaluate.runner import evaluate
+from llmrec.evaluate.unseen import check_unseen, held_out_by
 from llmrec.fuse import ReciprocalRankFusion, RrfConfig
 from llmrec.pipeline import Recommender
 from llmrec.policy import Seen
 from llmrec.stage import Stage
 
-__all__ = ["Case", "check_unseen", "judge", "parts", "sample_cases"]
+__all__ = ["Case", "cases_of", "judge", "parts", "sample_cases"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,36 +29,46 @@ class Case:
         recommender: the recommender.
         holdout: the cases.
         note: what a reader must know, such as that the users are a sample.
+        card: how the cases were made; None: leave last out.
     """
 
     recommender: Recommender
     holdout: Holdout
     note: str = ""
+    card: ProtocolCard | None = None
 
 
-def check_unseen(recommender: Recommender, interactions: Interactions) -> None:
-    """Check that a recommender was fitted without the last interactions of this very log.
-
-    Stricter than `evaluate`, which lets pass what does not say where it comes from.
+def cases_of(recommender: Recommender, interactions: Interactions) -> dict[str, Case]:
+    """Make the test cases of the holdout a recommender was fitted with.
 
     Args:
-        recommender: says in `about` what it was fitted on.
-        interactions: the log before the split.
+        recommender: fitted for measuring.
+        interactions: the log it was fitted on, before the split.
+
+    Returns:
+        By name: "last"; "time"; "among all" and "among cold"; or "history 0", "history 1" and "history 2". Users
+        come with their profiles where the recommender stores them.
 
     Raises:
-        LeakageError: it was not, or there is no telling.
+        LeakageError: it was fitted on another log, or on the whole of this one; see `check_unseen`.
     """
-    about = recommender.about or {}
-    if about.get("data", {}).get("interactions") != interactions.fingerprint:
-        raise LeakageError(
-            "the bundle was fitted on another log, so whether it has seen these targets cannot be known; "
-            "evaluate with the data it was fitted on"
-        )
-    if about.get("holdout") != "last":
-        raise LeakageError(
-            "the bundle has seen every interaction of this log, the targets too; fit one for measuring with: "
-            "llmrec fit --holdout last"
-        )
+    check_unseen(recommender, interactions)
+    name, settings = held_out_by(recommender)
+    split = split_by(name, interactions, recommender.catalog.items, settings.get("min_interactions", 3))
+    ids = recommender.catalog.items.ids
+    cases = {}
+    for tests, holdout in split.tests.items():
+        made = split_card(split, tests, interactions)
+        card = replace(made, n_items=len(ids), items_hash=items_hash(ids))  # a catalog that has grown is ranked whole
+        cases[tests] = Case(recommender, _with_profiles(holdout, recommender, interactions), card=card)
+    return cases
+
+
+def _with_profiles(holdout: Holdout, recommender: Recommender, interactions: Interactions) -> Holdout:
+    if recommender.users is None:
+        return holdout
+    profiles = recommender.users.profiles(interactions.users.decode(holdout.user_rows))
+    return replace(holdout, queries=replace(holdout.queries, profiles=profiles))
 
 
 def parts(recommender: Recommender) -> dict[str, Recommender]:
@@ -98,12 +109,20 @@ def sample_cases(holdout: Holdout, users: int, seed: int = 0) -> Holdout:
     )
 
 
-def judge(interactions: Interactions, cases: Mapping[str, Case]) -> dict[str, Report]:
-    """Measure each case by full ranking at cut-off 10; leave last out.
+def judge(
+    interactions: Interactions,
+    cases: Mapping[str, Case],
+    *,
+    k: Sequence[int] = (10,),
+    extra: Mapping[str, ListMetric] | None = None,
+) -> dict[str, Report]:
+    """Measure each case by full ranking.
 
     Args:
         interactions: the log before the split.
         cases: by name.
+        k: cut-offs of the metrics.
+        extra: more metrics, of lists; see `evaluate`.
 
     Returns:
         A report per case, in order; with novelty, counted from the stored histories, where they are stored.
@@ -114,10 +133,22 @@ def judge(interactions: Interactions, cases: Mapping[str, Case]) -> dict[str, Re
     """
     reports = {}
     for name, case in cases.items():
-        seen_excluded = any(isinstance(policy, Seen) for policy in case.recommender.policies)
-        card = leave_last_out_card(interactions, case.holdout, seen_excluded=seen_excluded, note=case.note)
         n_items = len(case.recommender.catalog)
-        report = evaluate(case.recommender, case.holdout, n_items=n_items, protocol=card)
+        report = evaluate(
+            case.recommender, case.holdout, k=k, n_items=n_items, extra=extra, protocol=_card(interactions, case)
+        )
         known = case.recommender.histories
         reports[name] = report if known is None else report.with_novelty(np.bincount(known.items, minlength=n_items))
     return reports
+
+
+def _card(interactions: Interactions, case: Case) -> ProtocolCard:
+    """Describe what is really measured: this recommender, on these users."""
+    seen_excluded = any(isinstance(policy, Seen) for policy in case.recommender.policies)
+    if case.card is not None:
+        note = case.note or case.card.note
+        return replace(case.card, n_users=len(case.holdout), seen_excluded=seen_excluded, note=note)
+    bar = held_out_by(case.recommender)[1].get("min_interactions", 3)
+    return leave_last_out_card(
+        interactions, case.holdout, min_interactions=bar, seen_excluded=seen_excluded, note=case.note
+    )

@@ -23,6 +23,7 @@ __all__ = [
     "ACCURACY",
     "Float64Array",
     "Metric",
+    "accuracy",
     "average_precision",
     "coverage",
     "coverage_of",
@@ -199,10 +200,31 @@ def average_precision(hits: BoolArray, n_targets: Int64Array, k: int) -> Float64
     return np.asarray(_running_sum(gains) / np.minimum(n_targets, k))
 
 
+def accuracy(hits: BoolArray, n_targets: Int64Array, k: int) -> Float64Array:
+    """Top-k accuracy: 1.0 where the answer is among the first `k`, else 0.0; arguments and errors as in `ndcg`.
+
+    This is what scikit-learn (`top_k_accuracy_score`) and sentence-transformers (`InformationRetrievalEvaluator`)
+    call accuracy, and it equals `hit_rate`; accuracy@1 is how often the first item is right. The accuracy of a
+    confusion matrix, (true positives + true negatives) / items, is not used: every item that is rightly not shown
+    counts for it, so over a whole catalog an empty list has nearly 1.
+    """
+    return hit_rate(hits, n_targets, k)
+
+
 ACCURACY: Mapping[str, Metric] = MappingProxyType(
-    {"NDCG": ndcg, "Recall": recall, "HitRate": hit_rate, "MRR": reciprocal_rank}
+    {
+        "NDCG": ndcg,
+        "Recall": recall,
+        "HitRate": hit_rate,
+        "MRR": reciprocal_rank,
+        "Precision": precision,
+        "F1": f1,
+        "MAP": average_precision,
+        "Accuracy": accuracy,
+    }
 )
-"""What every report holds, by printed name; with one target a user, precision, F1 and MAP add nothing."""
+"""What every report holds, by printed name. With one target a user the last four say nothing new: precision is
+the hit rate / k, F1 is twice the hit rate / (k + 1), MAP is MRR, and accuracy is the hit rate."""
 
 
 def exposure(items: Int32Array, n_items: int, k: int) -> Int64Array:

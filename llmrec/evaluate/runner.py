@@ -6,12 +6,13 @@ never a users x items array.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from llmrec.errors import ConfigError, DataError, LeakageError
+from llmrec.errors import ConfigError, DataError
+from llmrec.evaluate.lists import ListMetric
 from llmrec.evaluate.metrics import (
     ACCURACY,
     Float64Array,
@@ -25,16 +26,18 @@ from llmrec.evaluate.metrics import (
 from llmrec.evaluate.protocol import ProtocolCard
 from llmrec.evaluate.report import Report
 from llmrec.evaluate.significance import bootstrap_interval
-from llmrec.pipeline import Recommender
+from llmrec.evaluate.unseen import check_honest
 from llmrec.types import Csr, Float32Array, Int32Array, Int64Array, Queries, Ranking
 
 if TYPE_CHECKING:
     from llmrec.data import Holdout
 
-__all__ = ["Recommends", "evaluate", "rank_targets", "rank_values"]
+__all__ = ["Recommends", "evaluate", "evaluate_lists", "rank_targets", "rank_values"]
 
 # Scores looked at in one go by rank_targets, so that its temporaries stay at some ten MB.
 _CELLS = 2**21
+# Lists judged at once.
+_BATCH = 1024
 
 
 class Recommends(Protocol):
@@ -51,8 +54,8 @@ def evaluate(
     *,
     k: Sequence[int] = (10,),
     n_items: int,
-    batch_size: int = 1024,
-    list_length: int | None = None,
+    batch_size: int = _BATCH,
+    extra: Mapping[str, ListMetric] | None = None,
     protocol: ProtocolCard,
 ) -> Report:
     """Judge a recommender by where it puts what users took next.
@@ -61,42 +64,95 @@ def evaluate(
     order of the users. A target that is not in the list is a miss; repeated items and pads count for nothing.
 
     Args:
-        recommender: answers queries with lists of catalog rows.
+        recommender: answers queries with lists of catalog rows; asked for as many items as the largest cut-off.
         holdout: n queries with one target each.
         k: cut-offs of the metrics.
         n_items: catalog size.
         batch_size: queries answered at once.
-        list_length: length of the lists asked for; default: the largest cut-off.
+        extra: metrics of what lists are made of, by printed name, such as "Diversity"; see `ListMetric`.
         protocol: how the holdout was made; goes into the report.
 
     Returns:
-        NDCG, recall, hit rate and MRR at each cut-off with 95% intervals over users; coverage and Gini.
+        The metrics of `ACCURACY` and `extra` at each cut-off with 95% intervals over users; coverage and Gini.
 
     Raises:
-        ConfigError: a cut-off, the batch size or the list length is out of range.
-        LeakageError: a Recommender says of itself (`about`) that it was fitted on the whole of this very log.
+        ConfigError: a cut-off or the batch size is out of range, or an extra metric has the name of another.
+        LeakageError: a Recommender has seen the targets, as far as can be known; see `check_honest`.
         DataError: the holdout is empty or does not fit the card or the catalog, or the recommender returns
             something other than one list per query, an item outside the catalog, or a history item although
             the card says that histories are excluded.
     """
-    cutoffs = sorted(set(k))
-    length = _check_lengths(cutoffs, batch_size, list_length)
     _check_holdout(holdout, n_items, protocol)
-    _check_unseen(recommender, protocol)
+    check_honest(recommender, holdout, protocol)
+
+    def answer(queries: Queries, rows: Int64Array, length: int) -> Int32Array:
+        return np.asarray(recommender.recommend(queries, length).items)
+
+    return _run(answer, holdout, _cutoffs(k, batch_size), batch_size, extra or {}, protocol)
+
+
+def evaluate_lists(
+    lists: Int32Array,
+    holdout: Holdout,
+    *,
+    k: Sequence[int] = (10,),
+    n_items: int,
+    extra: Mapping[str, ListMetric] | None = None,
+    protocol: ProtocolCard,
+) -> Report:
+    """Judge lists that were made elsewhere, exactly as `evaluate` judges a recommender's.
+
+    Nothing can be known about what a peer was fitted on: that it has not seen the targets is its maker's promise.
+
+    Args:
+        lists: Int32[n, m], catalog rows in list order, -1 pads on the right; row i answers case i.
+        holdout: n cases.
+        k: cut-offs; places a list does not have are misses.
+        n_items: catalog size.
+        extra: see `evaluate`.
+        protocol: see `evaluate`.
+
+    Raises:
+        ConfigError: as in `evaluate`.
+        DataError: as in `evaluate`.
+    """
+    _check_holdout(holdout, n_items, protocol)
+    if len(lists) != len(holdout):
+        raise DataError(f"there must be one list per case: {len(lists)} lists, {len(holdout)} cases")
+
+    def answer(queries: Queries, rows: Int64Array, length: int) -> Int32Array:
+        return lists[rows, :length]
+
+    return _run(answer, holdout, _cutoffs(k, _BATCH), _BATCH, extra or {}, protocol)
+
+
+def _run(
+    answer: Callable[[Queries, Int64Array, int], Int32Array],
+    holdout: Holdout,
+    cutoffs: list[int],
+    batch_size: int,
+    extra: Mapping[str, ListMetric],
+    card: ProtocolCard,
+) -> Report:
+    """Judge batch by batch; `answer` gives the lists of some queries, which are these rows of the holdout."""
+    if taken := sorted(set(extra) & set(ACCURACY)):
+        raise ConfigError(f"extra metrics must have names of their own, not {', '.join(taken)}")
     n = len(holdout)
-    values = {f"{name}@{cut}": np.empty(n) for cut in cutoffs for name in ACCURACY}
-    shown = {cut: np.zeros(n_items, dtype=np.int64) for cut in cutoffs}
+    values = {f"{name}@{cut}": np.empty(n) for cut in cutoffs for name in (*ACCURACY, *extra)}
+    shown = {cut: np.zeros(card.n_items, dtype=np.int64) for cut in cutoffs}
     n_short = 0
     for start in range(0, n, batch_size):
         rows = np.arange(start, min(start + batch_size, n), dtype=np.int64)
         queries = holdout.queries.take(rows)
-        lists = _checked_lists(recommender.recommend(queries, length), queries, start, protocol)
-        _judge(lists, holdout.targets[rows], rows, values)
+        lists = _checked_lists(answer(queries, rows, cutoffs[-1]), queries, start, card)
         for cut in cutoffs:
-            shown[cut] += exposure(lists, n_items, cut)
+            shown[cut] += exposure(lists, card.n_items, cut)
+            _judge(lists, holdout.targets[rows], cut, rows, values)
+            for name, metric in extra.items():
+                values[f"{name}@{cut}"][rows] = metric(lists, queries, cut)
         n_short += int((first_occurrences(lists[:, : cutoffs[-1]]).sum(axis=1) < cutoffs[-1]).sum())
     return Report(
-        card=protocol,
+        card=card,
         metrics={name: bootstrap_interval(per_user) for name, per_user in values.items()},
         values=values,
         totals=_totals(shown),
@@ -106,17 +162,14 @@ def evaluate(
     )
 
 
-def _check_lengths(cutoffs: list[int], batch_size: int, list_length: int | None) -> int:
-    """Return the length of list to ask for."""
+def _cutoffs(k: Sequence[int], batch_size: int) -> list[int]:
+    """Return the cut-offs, ascending, each once."""
+    cutoffs = sorted(set(k))
     if not cutoffs or cutoffs[0] < 1:
         raise ConfigError(f"k needs at least one cut-off of at least 1, got {cutoffs}")
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
-    if list_length is None:
-        return cutoffs[-1]
-    if list_length < cutoffs[-1]:
-        raise ConfigError(f"list_length {list_length} is too short for metrics at {cutoffs[-1]}")
-    return list_length
+    return cutoffs
 
 
 def _check_holdout(holdout: Holdout, n_items: int, card: ProtocolCard) -> None:
@@ -132,20 +185,8 @@ def _check_holdout(holdout: Holdout, n_items: int, card: ProtocolCard) -> None:
         )
 
 
-def _check_unseen(recommender: Recommends, card: ProtocolCard) -> None:
-    if not isinstance(recommender, Recommender) or recommender.about is None:
-        return
-    about = recommender.about
-    if about.get("data", {}).get("interactions") == card.data_hash and about.get("holdout") != "last":
-        raise LeakageError(
-            "LEAKAGE: the recommender was fitted on every interaction of this log, the targets too, so no figure of "
-            "it means anything; fit one for measuring with holdout='last' (llmrec fit --holdout last)"
-        )
-
-
-def _checked_lists(ranking: Ranking, queries: Queries, start: int, card: ProtocolCard) -> Int32Array:
+def _checked_lists(lists: Int32Array, queries: Queries, start: int, card: ProtocolCard) -> Int32Array:
     """Return the lists, Int32[n, m], after checking that they are what the protocol card says."""
-    lists = np.asarray(ranking.items)
     if lists.ndim != 2 or len(lists) != len(queries):
         raise DataError(f"the recommender returned items of shape {lists.shape} for {len(queries)} queries")
     if card.seen_excluded:
@@ -160,13 +201,14 @@ def _checked_lists(ranking: Ranking, queries: Queries, start: int, card: Protoco
     return lists
 
 
-def _judge(lists: Int32Array, targets: Int32Array, rows: Int64Array, values: Mapping[str, Float64Array]) -> None:
-    """Write every metric of one batch into its rows of `values`."""
+def _judge(
+    lists: Int32Array, targets: Int32Array, cut: int, rows: Int64Array, values: Mapping[str, Float64Array]
+) -> None:
+    """Write the accuracy metrics of one batch at one cut-off into its rows of `values`."""
     n_targets = np.ones(len(rows), dtype=np.int64)
     hits = find_hits(lists, Csr(np.arange(len(rows) + 1, dtype=np.int64), targets))
-    for name, per_user in values.items():
-        metric, _, cut = name.partition("@")
-        per_user[rows] = ACCURACY[metric](hits, n_targets, int(cut))
+    for name, metric in ACCURACY.items():
+        values[f"{name}@{cut}"][rows] = metric(hits, n_targets, cut)
 
 
 def _totals(shown: Mapping[int, Int64Array]) -> dict[str, float]:
@@ -232,7 +274,7 @@ def _rank_block(scores: Float32Array, targets: Int32Array, exclude: Csr | None, 
 
 
 def rank_values(ranks: Float64Array, k: Sequence[int] = (10,)) -> dict[str, Float64Array]:
-    """Turn ranks of single targets into the metrics of `evaluate`, one value per user.
+    """Turn ranks of single targets into the metrics of `ACCURACY`, one value per user.
 
     Args:
         ranks: Float64[n] of `rank_targets`; halves are kept as they are.
@@ -245,15 +287,18 @@ def rank_values(ranks: Float64Array, k: Sequence[int] = (10,)) -> dict[str, Floa
         ConfigError: a cut-off is below 1.
         DataError: a rank is below 1.
     """
-    cutoffs = sorted(set(k))
-    _check_lengths(cutoffs, 1, None)
     if len(ranks) and not (ranks >= 1.0).all():
         raise DataError("ranks start at 1")
     values: dict[str, Float64Array] = {}
-    for cut in cutoffs:
-        hit = ranks <= cut
-        values[f"NDCG@{cut}"] = np.where(hit, 1.0 / np.log2(ranks + 1.0), 0.0)
-        values[f"Recall@{cut}"] = hit.astype(np.float64)
-        values[f"HitRate@{cut}"] = hit.astype(np.float64)
-        values[f"MRR@{cut}"] = np.where(hit, 1.0 / ranks, 0.0)
+    for cut in _cutoffs(k, 1):
+        inside = ranks <= cut
+        hit, reciprocal = inside.astype(np.float64), np.where(inside, 1.0 / ranks, 0.0)
+        gains = {
+            "NDCG": np.where(inside, 1.0 / np.log2(ranks + 1.0), 0.0),
+            "MRR": reciprocal,
+            "MAP": reciprocal,
+            "Precision": hit / cut,
+            "F1": 2.0 * hit / (1.0 + cut),
+        }
+        values |= {f"{name}@{cut}": gains.get(name, hit) for name in ACCURACY}
     return values

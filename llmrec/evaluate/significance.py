@@ -7,6 +7,7 @@ bit. Memory is bounded by a fixed number of cells, whatever the number of users.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.evaluate.metrics import Float64Array
 from llmrec.types import Int64Array
 
-__all__ = ["Interval", "PairedResult", "bootstrap_interval", "paired_test"]
+__all__ = ["Interval", "PairedResult", "bootstrap_interval", "holm", "paired_test"]
 
 # Float64 cells held at once by a resampling loop: 16 MB.
 _CELLS = 2**21
@@ -41,6 +42,10 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.mean:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+    def to_dict(self) -> dict[str, float]:
+        """Return plain values for JSON; ``Interval(**values)`` is the interval again."""
+        return {"mean": self.mean, "low": self.low, "high": self.high}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,32 @@ def paired_test(a: Float64Array, b: Float64Array, *, seed: int = 0) -> PairedRes
     interval = bootstrap_interval(differences, seed=seed)
     p_value = _flip_p_value(differences, np.random.default_rng([seed, 1]))
     return PairedResult(interval.mean, interval.low, interval.high, p_value, len(differences))
+
+
+def holm(p_values: Sequence[float]) -> Float64Array:
+    """Correct p-values for the number of comparisons made at once.
+
+    Comparing them with .05 keeps the chance of even one false claim among all of them below .05, however the
+    comparisons depend on each other; methods measured on the same users do.
+
+    Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 1979.
+
+    Args:
+        p_values: n p-values, in [0, 1].
+
+    Returns:
+        Float64[n], in the same order: the i-th smallest times n - i + 1, at most 1, never below a smaller one's.
+
+    Raises:
+        DataError: a value is not a p-value.
+    """
+    given = np.asarray(p_values, dtype=np.float64)
+    if given.ndim != 1 or not ((given >= 0.0) & (given <= 1.0)).all():
+        raise DataError(f"p-values must lie between 0 and 1, got {list(p_values)}")
+    order = np.argsort(given, kind="stable")
+    corrected = np.empty_like(given)
+    corrected[order] = np.maximum.accumulate(np.minimum(given[order] * np.arange(len(given), 0, -1), 1.0))
+    return corrected
 
 
 def _ordered(values: Float64Array) -> Float64Array:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from llmrec.errors import DataError
 from llmrec.evaluate.metrics import Float64Array
-from llmrec.evaluate.report import Report
 from llmrec.evaluate.significance import Interval, bootstrap_interval
 from llmrec.types import BoolArray, Int32Array, Int64Array, Queries
 
-__all__ = ["Stratum", "history_strata", "popularity_strata", "stratify"]
+if TYPE_CHECKING:
+    from llmrec.data import Holdout
+    from llmrec.evaluate.report import Report
+
+__all__ = ["Stratum", "add_strata", "history_strata", "popularity_strata", "stratify"]
 
 _LENGTHS = ((0, "0"), (1, "1"), (2, "2"), (3, "3-9"), (10, "10-49"), (50, "50+"))
+_POPULARITY = ("head", "mid", "tail", "cold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,18 @@ class Stratum:
 
     label: str
     n_users: int
-    metrics: dict[str, Interval]
+    metrics: Mapping[str, Interval]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        metrics = {name: found.to_dict() for name, found in self.metrics.items()}
+        return {"label": self.label, "n_users": self.n_users, "metrics": metrics}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Stratum:
+        """Rebuild what `to_dict` returned."""
+        metrics = {name: Interval(**found) for name, found in values["metrics"].items()}
+        return cls(values["label"], values["n_users"], metrics)
 
 
 def popularity_strata(targets: Int32Array, popularity: Int64Array) -> list[str]:
@@ -51,8 +67,8 @@ def popularity_strata(targets: Int32Array, popularity: Int64Array) -> list[str]:
     counts = popularity[targets]
     more_popular = mass[-1] - mass[np.searchsorted(ordered, counts, side="right")]
     third = np.minimum(3 * more_popular // max(1, int(mass[-1])), 2)
-    names = np.array(["head", "mid", "tail"])[third]
-    return [str(name) for name in np.where(counts == 0, "cold", names)]
+    names = np.array(_POPULARITY)[np.where(counts == 0, len(_POPULARITY) - 1, third)]
+    return [str(name) for name in names]
 
 
 def history_strata(queries: Queries) -> list[str]:
@@ -62,15 +78,39 @@ def history_strata(queries: Queries) -> list[str]:
     return [_LENGTHS[group][1] for group in groups]
 
 
-def stratify(report: Report, labels: Sequence[str]) -> list[Stratum]:
+def add_strata(report: Report, holdout: Holdout, popularity: Int64Array) -> Report:
+    """Return a report with its users grouped by the popularity of the target and by the length of the history.
+
+    Args:
+        report: of the cases of `holdout`, in this order.
+        holdout: the cases.
+        popularity: Int64[n_items], interactions of each item that a recommender may know.
+
+    Raises:
+        DataError: the report is of other users.
+    """
+    if not np.array_equal(report.user_rows, holdout.user_rows):
+        raise DataError("strata need the cases the report was made on; these are other users, or in another order")
+    by_popularity = popularity_strata(holdout.targets, popularity)
+    by_history = history_strata(holdout.queries)
+    return report.with_strata(
+        {
+            "popularity": stratify(report, by_popularity, _POPULARITY),
+            "history": stratify(report, by_history, [name for _, name in _LENGTHS]),
+        }
+    )
+
+
+def stratify(report: Report, labels: Sequence[str], order: Sequence[str] = ()) -> list[Stratum]:
     """Break a report down by groups of its users.
 
     Args:
         report: of n users.
         labels: n group names, in the order of the report's users.
+        order: group names in the order wanted; others follow.
 
     Returns:
-        One stratum per group that has users, sorted by label.
+        One stratum per group that has users: first those in `order`, then the others, sorted by label.
 
     Raises:
         DataError: there is not one label per user.
@@ -78,7 +118,10 @@ def stratify(report: Report, labels: Sequence[str]) -> list[Stratum]:
     if len(labels) != len(report.user_rows):
         raise DataError(f"need one label per user: {len(labels)} labels, {len(report.user_rows)} users")
     groups = np.asarray(labels, dtype=np.str_)
-    return [_stratum(str(label), report, groups == label) for label in np.unique(groups)]
+    present = set(labels)
+    names = [name for name in order if name in present]
+    names += sorted(present - set(names))
+    return [_stratum(name, report, groups == name) for name in names]
 
 
 def _stratum(label: str, report: Report, members: BoolArray) -> Stratum:

@@ -59,6 +59,17 @@ def loaded(hybrid, tmp_path_factory):
     return llmrec.load(hybrid.save(tmp_path_factory.mktemp("bundles") / "hybrid"))
 
 
+def test_the_encoder_in_the_bundle_opens_with_plain_sentence_transformers(loaded):
+    from llmrec.text import render_items
+
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    dense = next(r for r, _ in loaded.stages[0].retrievers if r.name == "dense")
+    model = sentence_transformers.SentenceTransformer(str(dense.encoder.files()["config.json"].parent), device="cpu")
+    rows = np.arange(0, 1682, 100, dtype=np.int32)
+    theirs = model.encode(render_items(dense.item_template, loaded.catalog, rows))
+    assert (dense.item_vectors(rows) * theirs).sum(axis=1).min() > 0.999  # bfloat16 where the processor has it
+
+
 def genres(data, recommendations):
     rows = data.catalog.items.rows([r.item_id for r in recommendations])
     return [record["genres"] for record in data.catalog.records(rows)]

@@ -1,4 +1,4 @@
-"""Parts of a recommender, samples, and the refusal to measure what has seen the targets."""
+"""Parts of a recommender, samples, and the cases of the holdout it was fitted with."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pytest
 
 from llmrec.build import fit
 from llmrec.config import Config
-from llmrec.data import leave_last_out
+from llmrec.data import SPLITS, leave_last_out, split_by
 from llmrec.errors import LeakageError
-from llmrec.evaluate import Case, check_unseen, evaluate, judge, leave_last_out_card, novelty, parts, sample_cases
+from llmrec.evaluate import Case, cases_of, check_unseen, judge, novelty, parts, sample_cases, split_card
+from llmrec.testing.data import tiny_catalog, tiny_interactions, tiny_users
 
 CONFIG = Config.from_dict({"stages": [{"name": "hybrid", "retrievers": {"popularity": {}, "ease": {"l2": 5.0}}}]})
 
@@ -22,19 +23,8 @@ def held(catalog, interactions):
 
 
 @pytest.fixture(scope="module")
-def greedy(catalog, interactions):
-    """Fitted on every interaction."""
-    return fit(CONFIG, catalog, interactions)
-
-
-@pytest.fixture(scope="module")
 def holdout(interactions):
     return leave_last_out(interactions).test
-
-
-def measure(recommender, interactions, holdout):
-    card = leave_last_out_card(interactions, holdout)
-    return evaluate(recommender, holdout, n_items=interactions.catalog_size, protocol=card)
 
 
 def test_parts_are_the_retrievers_then_the_stages(held, interactions, holdout):
@@ -49,19 +39,72 @@ def test_parts_are_the_retrievers_then_the_stages(held, interactions, holdout):
     check_unseen(found["ease"], interactions)
 
 
-def test_evaluate_itself_refuses_what_has_seen_the_targets(greedy, held, interactions, holdout):
-    for recommender in (greedy, *parts(greedy).values(), replace(greedy, histories=None)):
-        with pytest.raises(LeakageError, match=r"LEAKAGE: .*holdout='last'"):
-            measure(recommender, interactions, holdout)
-    assert measure(held, interactions, holdout).card.n_users == len(holdout)
+@pytest.fixture(scope="module")
+def wide():
+    catalog = tiny_catalog(40)
+    return catalog, tiny_interactions(1, catalog, n_users=80)
 
 
-def test_evaluate_lets_pass_what_was_fitted_on_another_log(catalog, interactions, holdout):
-    split = leave_last_out(interactions)
-    on_train = fit(CONFIG, catalog, split.train)
-    assert measure(on_train, interactions, holdout).card.n_users == len(holdout)
-    with pytest.raises(LeakageError, match="another log"):
-        check_unseen(on_train, interactions)
+@pytest.mark.parametrize("name", SPLITS)
+def test_cases_are_those_of_the_holdout_it_was_fitted_with(wide, name):
+    catalog, log = wide
+    users = tiny_users(80)
+    fitted = fit(replace_bar(CONFIG, 4), catalog, log, users=users, holdout=name)
+    split = split_by(name, log, catalog.items, 4)
+    found = cases_of(fitted, log)
+    assert list(found) == list(split.tests)
+    for tests, case in found.items():
+        assert case.recommender is fitted
+        np.testing.assert_array_equal(case.holdout.targets, split.tests[tests].targets)
+        np.testing.assert_array_equal(case.holdout.queries.items, split.tests[tests].queries.items)
+        assert case.holdout.queries.profiles == users.profiles(log.users.decode(case.holdout.user_rows))
+        assert case.card == split_card(split, tests, log)
+    bare = cases_of(replace(fitted, users=None), log)
+    assert all(case.holdout.queries.profiles is None for case in bare.values())
+    reports = judge(log, {**found, "few": replace(case, holdout=sample_cases(case.holdout, 2), note="two")})
+    assert (reports["few"].card.n_users, reports["few"].card.note) == (2, "two")
+    assert all(reports[tests].card == case.card for tests, case in found.items())
+
+
+def replace_bar(config, min_interactions):
+    return config.model_copy(update={"min_interactions": min_interactions})
+
+
+def test_among_cold_items_only_these_are_ranked(wide):
+    catalog, log = wide
+    fitted = fit(CONFIG, catalog, log, holdout="cold-items")
+    found = cases_of(fitted, log)
+    cold = split_by("cold-items", log, catalog.items).cold
+    lists = fitted.recommend(found["among cold"].holdout.queries, 10).items
+    assert cold[lists[lists >= 0]].all()
+    assert not cold[fitted.recommend(found["among all"].holdout.queries, 3).items].all()
+    # no model knows anything of a cold item but, maybe, its text: these have none
+    report = judge(log, {"all": found["among all"]})["all"]
+    assert report.metrics["Recall@10"].mean == 0.0
+
+
+def test_there_are_no_cases_of_what_has_seen_everything(catalog, interactions):
+    with pytest.raises(LeakageError, match="has seen every interaction"):
+        cases_of(fit(CONFIG, catalog, interactions), interactions)
+
+
+def test_the_card_says_whether_histories_are_excluded(wide):
+    catalog, log = wide
+    free = Config.from_dict({"stages": CONFIG.model_dump()["stages"], "policies": {}})
+    fitted = fit(free, catalog, log, holdout="time")
+    report = judge(log, cases_of(fitted, log))["time"]
+    assert not report.card.seen_excluded
+    fitted = fit(replace_bar(CONFIG, 5), catalog, log, holdout="last")
+    card = judge(log, {"x": Case(fitted, leave_last_out(log, 5).test)})["x"].card
+    assert (card.seen_excluded, card.parameters) == (True, {"min_interactions": 5})
+
+
+def test_judge_passes_on_what_to_measure(held, interactions, holdout):
+    found = judge(
+        interactions, {"x": Case(held, holdout)}, k=(3, 5), extra={"One": lambda items, q, k: np.ones(len(q))}
+    )
+    assert {"NDCG@3", "NDCG@5", "One@5"} <= set(found["x"].metrics)
+    assert "NDCG@10" not in found["x"].metrics
 
 
 def test_judge_adds_novelty_from_the_stored_histories(held, interactions, holdout):

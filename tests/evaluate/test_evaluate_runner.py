@@ -13,8 +13,19 @@ from scipy import stats
 
 from llmrec.data import Holdout
 from llmrec.errors import ConfigError, DataError
-from llmrec.evaluate import ProtocolCard, Report, evaluate, find_hits, ndcg, rank_targets, rank_values
+from llmrec.evaluate import (
+    ACCURACY,
+    ProtocolCard,
+    Report,
+    evaluate,
+    evaluate_lists,
+    find_hits,
+    rank_targets,
+    rank_values,
+)
 from llmrec.types import Csr, Queries, Ranking
+
+METRICS = ("NDCG", "Recall", "HitRate", "MRR", "Precision", "F1", "MAP", "Accuracy")
 
 
 def card(n_users: int, n_items: int, **changes) -> ProtocolCard:
@@ -75,7 +86,7 @@ def test_by_hand():
     np.testing.assert_array_equal(report.values["Recall@1"], [1.0, 0.0, 0.0])
     assert report.metrics["NDCG@3"].mean == 0.5
     assert report.metrics["HitRate@3"].mean == pytest.approx(2 / 3)
-    assert list(report.metrics) == [f"{m}@{k}" for k in (1, 3) for m in ("NDCG", "Recall", "HitRate", "MRR")]
+    assert list(report.metrics) == [f"{m}@{k}" for k in (1, 3) for m in METRICS]
     assert report.totals["coverage@3"] == pytest.approx(6 / 10)
     assert report.totals["coverage@1"] == pytest.approx(3 / 10)
     np.testing.assert_array_equal(report.exposure[3], [0, 1, 1, 3, 2, 1, 1, 0, 0, 0])
@@ -99,13 +110,37 @@ def test_short_lists_are_counted_against_the_largest_cut_off():
     assert report.n_short == 2
 
 
-def test_list_length_is_what_is_asked_for():
-    model = Fixed({0: [1, 2, 3, 4]})
-    one = holdout([[0]], [3])
-    evaluate(model, one, k=(2,), n_items=5, list_length=4, protocol=card(1, 5))
-    assert model.asked == [(1, 4)]
-    found = evaluate(model, one, k=(2,), n_items=5, list_length=4, protocol=card(1, 5))
-    assert found.metrics["Recall@2"].mean == 0.0
+def lengths(lists: np.ndarray, queries: Queries, k: int) -> np.ndarray:
+    return (lists[:, :k] >= 0).sum(axis=1) + len(queries.histories[0]) * 100.0
+
+
+def test_extra_metrics_of_lists():
+    model = Fixed({0: [5, 4, 3], 1: [3, -1, -1]})
+    data = holdout([[0], [1]], [5, 6])
+    report = evaluate(model, data, k=(1, 3), n_items=10, batch_size=1, extra={"Length": lengths}, protocol=card(2, 10))
+    np.testing.assert_array_equal(report.values["Length@3"], [103, 101])
+    np.testing.assert_array_equal(report.values["Length@1"], [101, 101])
+    assert report.metrics["Length@3"].mean == 102
+    assert list(report.metrics)[-1] == "Length@3"
+    with pytest.raises(ConfigError, match="not NDCG"):
+        evaluate(model, data, k=(3,), n_items=10, extra={"NDCG": lengths}, protocol=card(2, 10))
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60))
+def test_lists_made_elsewhere_are_judged_alike(seed, n):
+    data, model = random_holdout(seed, n, 30), Hashed(30)
+    lists = model.recommend(data.queries, 10).items
+    found = evaluate_lists(lists, data, k=(3, 10), n_items=30, protocol=card(n, 30))
+    same(evaluate(model, data, k=(3, 10), n_items=30, protocol=card(n, 30)), found, np.arange(n))
+
+
+def test_lists_that_do_not_fit_are_refused():
+    data = holdout([[0], [1]], [5, 6])
+    with pytest.raises(DataError, match="1 lists, 2 cases"):
+        evaluate_lists(np.zeros((1, 3), np.int32), data, n_items=10, protocol=card(2, 10))
+    with pytest.raises(DataError, match="holdout row 1 was recommended item 1 of its own history"):
+        evaluate_lists(np.array([[2], [1]], np.int32), data, n_items=10, protocol=card(2, 10))
 
 
 def test_a_recommender_may_return_shorter_arrays():
@@ -171,7 +206,6 @@ def test_settings_out_of_range_are_refused():
         ({"k": ()}, "cut-off"),
         ({"k": (0, 10)}, "cut-off"),
         ({"batch_size": 0}, "batch_size"),
-        ({"k": (10,), "list_length": 5}, "list_length 5"),
     ):
         with pytest.raises(ConfigError, match=message):
             evaluate(model, data, n_items=4, protocol=card(1, 4), **wrong)
@@ -238,8 +272,9 @@ def test_without_ties_ranks_and_lists_agree(seed, n_items):
     by_rank = rank_values(rank_targets(scores, targets, None), k=(5, 10))
     hits = find_hits(np.argsort(-scores, axis=1).astype(np.int32), Csr.from_lists(targets[:, None].tolist()))
     for k in (5, 10):
-        np.testing.assert_allclose(by_rank[f"NDCG@{k}"], ndcg(hits, np.ones(9, np.int64), k), atol=1e-15)
-    assert list(by_rank) == [f"{m}@{k}" for k in (5, 10) for m in ("NDCG", "Recall", "HitRate", "MRR")]
+        for name, metric in ACCURACY.items():
+            np.testing.assert_allclose(by_rank[f"{name}@{k}"], metric(hits, np.ones(9, np.int64), k), atol=1e-15)
+    assert list(by_rank) == [f"{m}@{k}" for k in (5, 10) for m in METRICS]
 
 
 def test_ranks_do_not_depend_on_blocks(monkeypatch):

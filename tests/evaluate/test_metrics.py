@@ -9,10 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from sklearn.metrics import label_ranking_average_precision_score, ndcg_score, top_k_accuracy_score
+from sklearn.metrics import (
+    label_ranking_average_precision_score,
+    ndcg_score,
+    precision_recall_fscore_support,
+    top_k_accuracy_score,
+)
 
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluate import (
+    ACCURACY,
+    accuracy,
     average_precision,
     coverage,
     exposure,
@@ -28,7 +35,7 @@ from llmrec.evaluate import (
 )
 from llmrec.types import Csr
 
-ALL = [ndcg, recall, precision, f1, hit_rate, reciprocal_rank, average_precision]
+ALL = [ndcg, recall, precision, f1, hit_rate, reciprocal_rank, average_precision, accuracy]
 
 
 def bits(*rows: str) -> np.ndarray:
@@ -138,6 +145,30 @@ def test_single_target_like_scikit_learn(seed, n_items, k):
     if k < n_items:
         expected = top_k_accuracy_score(targets, scores, k=k, labels=np.arange(n_items))
         assert hit_rate(hits, one, k).mean() == pytest.approx(expected, abs=1e-12)
+        assert accuracy(hits, one, k).mean() == pytest.approx(expected, abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(judged())
+def test_precision_recall_and_f1_like_scikit_learn(case):
+    hits, n_targets, k = case
+    for row in range(len(hits)):
+        top = hits[row, :k]
+        # Everything shown (pads too: places that could have held a target), then the targets that were not.
+        missed = int(n_targets[row] - top.sum())
+        truth = [*top, *[False] * (k - len(top)), *[True] * missed]
+        shown = [True] * k + [False] * missed
+        expected = precision_recall_fscore_support(truth, shown, average="binary", zero_division=0)
+        one = hits[row : row + 1], n_targets[row : row + 1], k
+        assert precision(*one)[0] == pytest.approx(expected[0], abs=1e-12)
+        assert recall(*one)[0] == pytest.approx(expected[1], abs=1e-12)
+        assert f1(*one)[0] == pytest.approx(expected[2], abs=1e-12)
+
+
+def test_a_report_holds_all_of_them():
+    assert list(ACCURACY.values()) == [
+        ndcg, recall, hit_rate, reciprocal_rank, precision, f1, average_precision, accuracy,
+    ]  # fmt: skip
 
 
 # Properties.

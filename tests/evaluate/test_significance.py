@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from llmrec.errors import ConfigError, DataError
-from llmrec.evaluate import bootstrap_interval, paired_test
+from llmrec.evaluate import bootstrap_interval, holm, paired_test
 
 RNG = np.random.default_rng
 FEW = RNG(1).choice([0.0, 0.0, 0.0, 0.5, 1.0], 400)  # few distinct values, like NDCG of one target
@@ -131,6 +131,30 @@ def test_nonsense_is_refused():
             bootstrap_interval(FEW, level=wrong)
     with pytest.raises(ConfigError, match="resamples"):
         bootstrap_interval(FEW, resamples=0)
+
+
+def test_holm_by_hand():
+    # The example of Holm's procedure: .01 * 4, .015 * 3, .03 * 2, and .04 * 1 is raised to .06.
+    np.testing.assert_allclose(holm([0.03, 0.01, 0.04, 0.015]), [0.06, 0.04, 0.06, 0.045])
+    np.testing.assert_allclose(holm([0.6, 0.9]), [1.0, 1.0])
+    assert holm([0.2]).tolist() == [0.2]
+    assert holm([]).tolist() == []
+    for wrong in ([0.1, 1.1], [-0.1], [np.nan]):
+        with pytest.raises(DataError, match="between 0 and 1"):
+            holm(wrong)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_holm_is_the_closed_testing_of_bonferroni(p_values):
+    # Corrected p of i: the largest Bonferroni p of all sets of hypotheses that hold i.
+    found = holm(p_values)
+    places = range(len(p_values))
+    for place in places:
+        others = [p for p in places if p != place]
+        sets = [(place, *rest) for size in places for rest in itertools.combinations(others, size)]
+        expected = max(min(1.0, len(s) * min(p_values[p] for p in s)) for s in sets)
+        assert found[place] == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("distinct", [11, 50_000], ids=["few", "many"])

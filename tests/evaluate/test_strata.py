@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from llmrec.data import Holdout
 from llmrec.errors import DataError
 from llmrec.evaluate import (
     Interval,
     ProtocolCard,
     Report,
+    add_strata,
     bootstrap_interval,
     history_strata,
     popularity_strata,
@@ -37,19 +39,48 @@ def test_history_groups():
     assert history_strata(queries) == ["0", "1", "2", "3-9", "3-9", "10-49", "10-49", "50+", "50+"]
 
 
-def test_stratify_splits_the_values():
-    values = np.array([1.0, 0.0, 1.0, 1.0])
-    report = Report(
-        card=ProtocolCard("LOO", "last", "file order", 4, 9, 9, "hash"),
-        metrics={"NDCG@10": bootstrap_interval(values)},
-        values={"NDCG@10": values},
+def report_of(values: list[float]) -> Report:
+    found = np.array(values)
+    return Report(
+        card=ProtocolCard("LOO", "last", "file order", len(found), 9, 9, "hash"),
+        metrics={"NDCG@10": bootstrap_interval(found)},
+        values={"NDCG@10": found},
         totals={},
         exposure={},
-        user_rows=np.arange(4),
+        user_rows=np.arange(len(found)),
         n_short=0,
     )
-    tail, head = stratify(report, ["b", "b", "a", "a"])[::-1]
+
+
+def test_stratify_splits_the_values():
+    report = report_of([1.0, 0.0, 1.0, 1.0])
+    head, tail = stratify(report, ["b", "b", "a", "a"])
     assert (head.label, head.n_users, head.metrics["NDCG@10"]) == ("a", 2, Interval(1.0, 1.0, 1.0))
     assert (tail.label, tail.n_users, tail.metrics["NDCG@10"].mean) == ("b", 2, 0.5)
+    assert [group.label for group in stratify(report, ["b", "c", "a", "b"], ["c", "x", "b"])] == ["c", "b", "a"]
     with pytest.raises(DataError, match="one label per user"):
-        stratify(replace(report), ["a"])
+        stratify(report, ["a"])
+
+
+def test_strata_of_a_report_keep_their_natural_order():
+    report = report_of([1.0, 0.0, 0.5, 0.25])
+    histories = [[0] * n for n in (60, 1, 12, 2)]
+    targets = np.array([3, 0, 1, 2], dtype=np.int32)
+    popularity = np.array([10, 6, 1, 0])
+    cases = Holdout(np.arange(4), Queries.from_lists(histories), targets)
+    found = add_strata(report, cases, popularity).strata
+    assert list(found) == ["popularity", "history"]
+    assert [(g.label, g.metrics["NDCG@10"].mean) for g in found["popularity"]] == [
+        ("head", 0.0),
+        ("mid", 0.5),
+        ("tail", 0.25),
+        ("cold", 1.0),
+    ]
+    assert [(g.label, g.metrics["NDCG@10"].mean) for g in found["history"]] == [
+        ("1", 0.0),
+        ("2", 0.25),
+        ("10-49", 0.5),
+        ("50+", 1.0),
+    ]
+    with pytest.raises(DataError, match="other users"):
+        add_strata(report, replace(cases, user_rows=np.arange(4)[::-1]), popularity)
