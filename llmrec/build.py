@@ -17,7 +17,17 @@ import numpy as np
 
 from llmrec.component import FitContext, silent
 from llmrec.config import Config, Settings, StageConfig, resolve
-from llmrec.data import Catalog, Holdout, Interactions, leave_last_out, without_last
+from llmrec.data import (
+    SPLITS,
+    Catalog,
+    Holdout,
+    Interactions,
+    Users,
+    items_hash,
+    leave_last_out,
+    split_by,
+    split_parameters,
+)
 from llmrec.errors import ConfigError, DataError, MissingExtraError
 from llmrec.pipeline import Recommender, Searches
 from llmrec.policy import Policy
@@ -36,13 +46,15 @@ class _Material:
         train: for every model while fusions are tuned and rerankers trained.
         validation: the cases tuned on; `train` does not hold their targets.
         final: for the retrievers of the finished recommender.
-        histories: what the finished recommender knows of its users.
+        histories: what the finished recommender knows that its users did.
+        users: what else it knows of them, or None.
     """
 
     train: Interactions
     validation: Holdout
     final: Interactions
     histories: Interactions
+    users: Users | None
 
 
 def fit(
@@ -50,7 +62,8 @@ def fit(
     catalog: Catalog,
     interactions: Interactions,
     *,
-    holdout: Literal["none", "last"] = "none",
+    users: Users | None = None,
+    holdout: str = "none",
     work: Path | None = None,
     progress: Callable[[str], None] = silent,
 ) -> Recommender:
@@ -62,10 +75,13 @@ def fit(
     Args:
         config: the pipeline.
         catalog: all items.
-        interactions: what users did.
+        interactions: what users did, loaded over this very catalog.
+        users: what else is known of users; those that tuning asks for are asked for with their profiles.
         holdout: `"none"`: use everything; after tuning, retrievers are fitted again with the interactions used
-            for tuning. `"last"`: for measuring; each user's last interaction is never seen, the second last is
-            for tuning only, and base models are fitted on the rest.
+            for tuning. Otherwise for measuring, the name of a split (`SPLITS`): base models are fitted on what it
+            trains on, its validation cases are for tuning only, its test is never seen. `"last"`: each user's last
+            interaction. `"time"`: whatever came after a moment. `"cold-items"`: every tenth item altogether, and
+            each user's last interaction. `"cold-users"`: every tenth user altogether.
         work: folder for what training writes; none: a temporary one, removed when Python ends.
         progress: told what is going on, in a few words.
 
@@ -74,13 +90,13 @@ def fit(
 
     Raises:
         ConfigError: the configuration asks for what cannot be done, or `holdout` is none of these.
-        DataError: there is nothing to learn from.
+        DataError: there is nothing to learn from, the interactions are of another catalog, or they cannot be split
+            so (by time without times).
         MissingExtraError: a component needs a package that is not installed.
     """
-    if holdout not in ("none", "last"):
-        raise ConfigError(f"holdout must be 'none' or 'last', got {holdout!r}")
+    _check_holdout(holdout)
     _check_installed(config)
-    material = _material(config, catalog, interactions, holdout)
+    material = _material(config, catalog, interactions, users, holdout)
     if len(material.validation) == 0:
         progress(f"no user has {config.min_interactions} interactions: nothing to tune on, all sources count alike")
     context = FitContext(
@@ -103,8 +119,13 @@ def fit(
         progress("fitting the retrievers again, now on all interactions")
         context = replace(context, train=material.final)
         stages = tuple(_refit(done, stage, context) for done, stage in zip(stages, config.stages, strict=True))
-    about = describe_fit(config, catalog, interactions, holdout)
+    about = describe_fit(config, catalog, interactions, holdout, users)
     return replace(_assemble(config, material, catalog, stages, policies), about=about)
+
+
+def _check_holdout(holdout: str) -> None:
+    if holdout not in ("none", *SPLITS):
+        raise ConfigError(f"holdout must be one of {', '.join(map(repr, ('none', *SPLITS)))}, got {holdout!r}")
 
 
 def _check_installed(config: Config) -> None:
@@ -117,19 +138,39 @@ def _check_installed(config: Config) -> None:
 
 
 def describe_fit(
-    config: Config, catalog: Catalog, interactions: Interactions, holdout: Literal["none", "last"]
+    config: Config, catalog: Catalog, interactions: Interactions, holdout: str, users: Users | None = None
 ) -> dict[str, Any]:
     """Return what a recommender fitted so says of itself: JSON values; equal ones were made from the same."""
+    _check_holdout(holdout)
+    data = {"catalog": catalog.fingerprint, "interactions": interactions.fingerprint}
     return {
         "llmrec": version("llmrec"),
         "holdout": holdout,
+        "holdout_parameters": {} if holdout == "none" else split_parameters(holdout, config.min_interactions),
         "min_interactions": config.min_interactions,
         "config": config.filled(),
-        "data": {"catalog": catalog.fingerprint, "interactions": interactions.fingerprint},
+        "data": data if users is None else {**data, "users": users.fingerprint},
     }
 
 
-def _material(config: Config, catalog: Catalog, interactions: Interactions, holdout: str) -> _Material:
+def _material(
+    config: Config, catalog: Catalog, interactions: Interactions, users: Users | None, holdout: str
+) -> _Material:
+    _check_data(catalog, interactions)
+    if holdout != "none":
+        split = split_by(holdout, interactions, catalog.items, config.min_interactions)
+        cases = _with_profiles(split.validation, interactions, users)
+        return _Material(split.train, cases, split.train, split.known, users)
+    if np.diff(interactions.offsets).max() < config.min_interactions:
+        nobody = np.empty(0, dtype=np.int64)
+        cases = Holdout(nobody, interactions.queries(nobody), np.empty(0, dtype=np.int32))
+        return _Material(interactions, cases, interactions, interactions, users)
+    split = leave_last_out(interactions, config.min_interactions)
+    cases = _with_profiles(split.test, interactions, users)
+    return _Material(split.known, cases, interactions, interactions, users)
+
+
+def _check_data(catalog: Catalog, interactions: Interactions) -> None:
     if len(interactions) == 0:
         raise DataError("there are no interactions to learn from; give at least one (user, item) row")
     if interactions.catalog_size != len(catalog):
@@ -137,15 +178,18 @@ def _material(config: Config, catalog: Catalog, interactions: Interactions, hold
             f"the interactions were loaded over a catalog of {interactions.catalog_size} items, this one has "
             f"{len(catalog)}; load them again with this catalog"
         )
-    if holdout == "none" and np.diff(interactions.offsets).max() < config.min_interactions:
-        nobody = np.empty(0, dtype=np.int64)
-        cases = Holdout(nobody, interactions.queries(nobody), np.empty(0, dtype=np.int32))
-        return _Material(interactions, cases, interactions, interactions)
-    split = leave_last_out(interactions, config.min_interactions)
-    before_last = without_last(interactions, config.min_interactions)
-    if holdout == "last":
-        return _Material(split.train, split.validation, split.train, before_last)
-    return _Material(before_last, split.test, interactions, interactions)
+    if interactions.items_hash and interactions.items_hash != items_hash(catalog.items.ids):
+        raise DataError(
+            f"the interactions were loaded over another catalog of {len(catalog)} items, or over this one in another "
+            "order, so their rows mean other items; load them again with this catalog"
+        )
+
+
+def _with_profiles(cases: Holdout, interactions: Interactions, users: Users | None) -> Holdout:
+    if users is None:
+        return cases
+    profiles = users.profiles(interactions.users.decode(cases.user_rows))
+    return replace(cases, queries=replace(cases.queries, profiles=profiles))
 
 
 def _assemble(
@@ -156,7 +200,7 @@ def _assemble(
     policies: tuple[Policy, ...],
 ) -> Recommender:
     fallback = next(r for r, _ in stages[0].retrievers if r.name == config.fallback)
-    return Recommender(catalog, stages, policies, fallback, material.histories)
+    return Recommender(catalog, stages, policies, fallback, material.histories, material.users)
 
 
 def _fit_stage(config: StageConfig, context: FitContext, before: Recommender | None) -> Stage:

@@ -2,24 +2,29 @@
 
 ::
 
-    manifest.json                     format version, structure, sha256 and size of every other file
+    README.md                         the model card: for people, not verified, free to be edited
+    manifest.json                     format version, structure, sha256 and size of every file below parts
     parts/NAME/config.json            State.config
     parts/NAME/arrays.safetensors     State.arrays
     parts/NAME/files/...              State.files, byte for byte
 
 There is no pickle anywhere, so opening a bundle never runs code from it. Older formats open; newer ones are
-refused with a hint.
+refused with a hint. Beside the card, what the Hugging Face Hub and its client put into a folder (`.gitattributes`,
+`.cache`) is let pass; any other file that the manifest does not list is refused.
 """
 
 from __future__ import annotations
 
 import ctypes
+import glob
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,20 +34,43 @@ import numpy as np
 from llmrec.errors import BundleError
 from llmrec.types import State
 
-__all__ = ["FORMAT_VERSION", "MANIFEST", "check_outside", "read_bundle", "read_manifest", "write_bundle"]
+__all__ = [
+    "CARD",
+    "FORMAT_VERSION",
+    "MANIFEST",
+    "check_outside",
+    "read_bundle",
+    "read_manifest",
+    "replace_structure",
+    "sha256_of",
+    "write_bundle",
+]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+MIN_READER = 2
+"""Format 1 knew no card and no profiles, and its readers refuse a file that the manifest does not list."""
+
 MANIFEST = "manifest.json"
+CARD = "README.md"
 KIND = "llmrec-bundle"
 
+BESIDE = (MANIFEST, CARD, ".gitattributes", ".cache")
+"""What may lie at the top of a bundle without being listed; nothing there has any influence on what is loaded."""
 
-def write_bundle(path: Path, structure: Mapping[str, Any], parts: Mapping[str, State]) -> Path:
+STALE_S = 60.0
+"""A folder that nobody holds is left alone for so long: its maker may be about to take hold of it."""
+
+
+def write_bundle(path: Path, structure: Mapping[str, Any], parts: Mapping[str, State], card: str = "") -> Path:
     """Write a bundle so that a reader sees the old one, or the new one, and never half of either.
+
+    A process that is killed while it saves leaves a hidden folder beside the bundle; the next save removes it.
 
     Args:
         path: the bundle's folder; a bundle or an empty folder there is replaced, anything else is left alone.
         structure: JSON values that describe how the parts fit together.
         parts: the state of each part, by name.
+        card: the model card; no file if empty.
 
     Returns:
         The folder written, absolute.
@@ -56,18 +84,36 @@ def write_bundle(path: Path, structure: Mapping[str, Any], parts: Mapping[str, S
     check_outside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        try:
+        with _staging(path) as staging:
             for name, state in parts.items():
                 _write_part(staging / "parts" / _safe(name), state)
             _write_manifest(staging, structure, list(parts))
+            if card:
+                (staging / CARD).write_text(card, encoding="utf-8")
             staging.chmod(0o755)
             _swap(staging, path)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
         raise BundleError(f"cannot write the bundle {path}: {error}") from error
     return path
+
+
+def replace_structure(path: Path, structure: Mapping[str, Any], card: str) -> None:
+    """Give a bundle another structure and card; its parts, and their place on disk, stay as they are.
+
+    Raises:
+        BundleError: `path` is not a bundle, or cannot be written.
+    """
+    path = path.expanduser().resolve()
+    manifest = {**read_manifest(path), "format": FORMAT_VERSION, "min_reader": MIN_READER, "structure": structure}
+    try:
+        with _staging(path) as staging:  # beside the bundle: what is left of a killed process must not damage it
+            for name, text in ((CARD, card), (MANIFEST, _json(manifest))):
+                (staging / name).write_text(text, encoding="utf-8")
+                _fsync(staging / name)
+                (staging / name).replace(path / name)
+        _fsync(path)
+    except OSError as error:
+        raise BundleError(f"cannot write the bundle {path}: {error}") from error
 
 
 def check_outside(path: Path) -> None:
@@ -131,10 +177,10 @@ def _verify(path: Path, files: Mapping[str, Any]) -> None:
     """Raise BundleError unless the folder holds exactly the files of the manifest, unchanged."""
     for name, known in files.items():
         file = path / _safe(name)
-        if not file.is_file() or file.stat().st_size != known["size"] or _sha256(file) != known["sha256"]:
+        if not file.is_file() or file.stat().st_size != known["size"] or sha256_of(file) != known["sha256"]:
             raise BundleError(f"{file} is missing or was changed since the bundle was saved; save or copy it again")
-    here = {p.relative_to(path).as_posix() for p in path.rglob("*") if not p.is_dir()}
-    if extra := sorted(here - set(files) - {MANIFEST}):
+    here = {p.relative_to(path) for p in path.rglob("*") if not p.is_dir()}
+    if extra := sorted({p.as_posix() for p in here if p.parts[0] not in BESIDE} - set(files)):
         raise BundleError(f"{path / extra[0]} is not part of the bundle; remove it, or save or copy the bundle again")
 
 
@@ -187,22 +233,69 @@ def _read_part(path: Path, name: str, files: Mapping[str, Any]) -> State:
 def _write_manifest(folder: Path, structure: Mapping[str, Any], parts: list[str]) -> None:
     files = {}
     for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-        files[file.relative_to(folder).as_posix()] = {"sha256": _sha256(file), "size": file.stat().st_size}
+        files[file.relative_to(folder).as_posix()] = {"sha256": sha256_of(file), "size": file.stat().st_size}
         _fsync(file)
     manifest = {
         "kind": KIND,
         "format": FORMAT_VERSION,
-        "min_reader": 1,
+        "min_reader": MIN_READER,
         "llmrec": version("llmrec"),
         "structure": structure,
         "parts": parts,
         "files": files,
     }
-    text = json.dumps(manifest, ensure_ascii=False, indent=1, allow_nan=False)
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    (folder / MANIFEST).write_text(_json(manifest), encoding="utf-8")
     _fsync(folder / MANIFEST)
     for directory in sorted({p.parent for p in folder.rglob("*")}):
         _fsync(directory)
+
+
+def _json(manifest: Mapping[str, Any]) -> str:
+    return json.dumps(manifest, ensure_ascii=False, indent=1, allow_nan=False)
+
+
+@contextmanager
+def _staging(path: Path) -> Iterator[Path]:
+    """A new folder beside a bundle, held by this process and removed in the end; left ones are removed before."""
+    prefix = f".{path.name}.saving-"
+    for left in path.parent.glob(f"{glob.escape(prefix)}????????"):
+        _remove_stale(left)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+    held = _hold(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove a staging folder whose process is gone; locks of a dead process are gone too, on every machine."""
+    try:
+        if not folder.is_dir() or time.time() - folder.stat().st_mtime < STALE_S:
+            return
+    except OSError:  # somebody else removed it
+        return
+    held = _hold(folder)
+    if held is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+
+
+def _hold(folder: Path) -> int | None:
+    """Lock a folder until the result is closed or the process ends; None where it is locked, or cannot be."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has none: there, what a killed save leaves is removed by hand
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # locked, or a file system without locks
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _swap(staging: Path, path: Path) -> None:
@@ -242,7 +335,8 @@ def _safe(name: str) -> str:
     return name
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
+    """Return the sha256 (hex) of a file's content."""
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

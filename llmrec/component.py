@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from llmrec.data import Catalog, Holdout, Interactions
 from llmrec.errors import ConfigError
-from llmrec.types import Candidates, Queries, Ranking, State
+from llmrec.types import Candidates, Int32Array, Queries, Ranking, State
 
 __all__ = [
     "Component",
@@ -60,10 +60,18 @@ class Saves(Protocol):
 
 @runtime_checkable
 class HoldsItems(Protocol):
-    """Holds data per item, and can be given a catalog that has grown or has deleted items."""
+    """Holds data per item, and can be given the catalog as it is after items were added, changed or removed."""
 
-    def with_items(self, catalog: Catalog) -> Self:
-        """Return the same component over `catalog`, whose first rows are the rows it already knows."""
+    def with_items(self, catalog: Catalog, changed: Int32Array) -> Self:
+        """Return the same component over the catalog as it is now; the old component stays as it is.
+
+        What was learned from interactions still holds for every row it was learned for; what was made of an item's
+        fields is made anew for new and changed rows.
+
+        Args:
+            catalog: its first rows are the rows the component knows, more may follow; any may be inactive now.
+            changed: Int32[m], sorted, distinct; the known rows whose fields are not what they were.
+        """
 
 
 class Proposes(Protocol):

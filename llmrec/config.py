@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 import difflib
+import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from llmrec.assets import ASSETS
 from llmrec.component import Component, ComponentConfig, Role, find_component
+from llmrec.data.config import DataConfig
 from llmrec.errors import ConfigError
 
-__all__ = ["Config", "Settings", "StageConfig", "Table", "resolve"]
+__all__ = [
+    "DEPTH",
+    "Config",
+    "Project",
+    "RuntimeConfig",
+    "Settings",
+    "StageConfig",
+    "Table",
+    "read_toml",
+    "resolve",
+]
+
+DEPTH = 200
+"""How many candidates a retriever proposes unless its table says otherwise."""
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 Table = dict[str, Any]
 """A component's part of the file: `type`, `depth` for retrievers, and the component's own keys."""
@@ -117,25 +137,18 @@ class Config(BaseModel):
         Raises:
             ConfigError: a key is unknown (the nearest known one is named) or a value is out of range.
         """
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise ConfigError(f"{source}: {_explain(error, cls)}") from None
-        except ConfigError as error:
-            raise ConfigError(f"{source}: {error}") from None
+        return _read(cls, values, source)
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
-        """Read a TOML file.
+        """Read the pipeline of a TOML file; its tables [data] and [runtime] are checked and left to `Project`.
 
         Raises:
             ConfigError: the file cannot be read, or a value in it is wrong.
         """
-        try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"cannot read the configuration {path}: {error}") from error
-        return cls.from_dict(values, source=str(path))
+        values = read_toml(path)
+        Project.from_dict(values, source=str(path))
+        return cls.from_dict({k: v for k, v in values.items() if k not in _TABLES}, source=str(path))
 
     def filled(self) -> dict[str, Any]:
         """Return JSON values with every component's defaults written out: what a bundle says it was made with."""
@@ -146,6 +159,113 @@ class Config(BaseModel):
             own["fusion"] = _fill("rrf", stage.fusion, "fusion")
         values["policies"] = {n: _fill(n, t, "policy") for n, t in self.policies.items()}
         return values
+
+
+class RuntimeConfig(BaseModel):
+    """Where models run; what is None is chosen by `llmrec.models.device`.
+
+    Attributes:
+        device: a torch device, such as "cpu", "cuda", "cuda:1" or "mps".
+        dtype: the number format of models.
+        threads: how many threads they use.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    device: str | None = Field(default=None, min_length=1)
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    threads: int | None = Field(default=None, gt=0)
+
+
+class Project(BaseModel):
+    """A whole configuration file: the pipeline, where the data are, where models run.
+
+    In the file, the pipeline's keys stand at the top, beside the tables [data] and [runtime].
+
+    Attributes:
+        pipeline: what `llmrec.fit` takes.
+        data: what `llmrec.data.load_data` takes.
+        runtime: what `llmrec.models` heeds, once a command has put it into the environment.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pipeline: Config = Field(default_factory=Config)
+    data: DataConfig = Field(default_factory=DataConfig)
+    runtime: RuntimeConfig = Field(default_factory=RuntimeConfig)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, source: str = "configuration") -> Self:
+        """Check values as they come from TOML or JSON.
+
+        Raises:
+            ConfigError: a key is unknown (the nearest known one is named) or a value is out of range.
+        """
+        _check_top(values, source)
+        data = _read(DataConfig, values.get("data", {}), f"{source}: data")
+        runtime = _read(RuntimeConfig, values.get("runtime", {}), f"{source}: runtime")
+        pipeline = Config.from_dict({k: v for k, v in values.items() if k not in _TABLES}, source=source)
+        return cls(pipeline=pipeline, data=data, runtime=runtime)
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Self:
+        """Read a TOML file; paths in its [data] table are relative to the file, and then to the working folder.
+
+        Raises:
+            ConfigError: the file cannot be read, or a value in it is wrong.
+        """
+        return cls.from_dict(read_toml(path), source=str(path))
+
+    def filled(self) -> dict[str, Any]:
+        """Return JSON values, every default written out, laid out as in a file."""
+        data, runtime = self.data.model_dump(mode="json"), self.runtime.model_dump(mode="json")
+        return {**self.pipeline.filled(), "data": data, "runtime": runtime}
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Return the JSON Schema of a file; components' tables are not in it."""
+        schema = Config.model_json_schema()
+        for name, model in _TABLES.items():
+            own = model.model_json_schema()
+            schema.setdefault("$defs", {}).update(own.pop("$defs", {}))
+            schema["$defs"][name] = own
+            schema["properties"][name] = {"$ref": f"#/$defs/{name}"}
+        return schema
+
+
+_TABLES: Mapping[str, type[BaseModel]] = MappingProxyType({"data": DataConfig, "runtime": RuntimeConfig})
+"""Tables of a file that are no part of the pipeline."""
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read the values of a configuration file, unchecked; paths in its [data] table become relative to here.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not TOML.
+    """
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+    data, folder = values.get("data"), Path(path).parent
+    if isinstance(data, dict):
+        for name in ("items", "interactions", "users", "quarantine"):
+            if isinstance(data.get(name), str):
+                data[name] = str(folder / Path(data[name]).expanduser())
+        own = data.get("dataset")
+        if isinstance(own, str) and ("/" in own or os.sep in own or (own not in ASSETS and (folder / own).is_dir())):
+            data["dataset"] = str(folder / Path(own).expanduser())
+    return values
+
+
+def _check_top(values: Mapping[str, Any], source: str) -> None:
+    """Raise ConfigError for a key that neither the pipeline nor a table has."""
+    known = [*Config.model_fields, *_TABLES]
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(f"{source}: unknown key {key!r}; {hint}known: {', '.join(known)}")
 
 
 def _fill(name: str, table: Table, role: Role) -> Table:
@@ -200,15 +320,34 @@ def resolve(name: str, table: Table, role: Role, where: str) -> Settings:
     component = find_component(kind)
     if component.role != role:
         raise ConfigError(f"{where}: {name!r} is a {component.role} and cannot stand among the {role}s")
-    depth = values.pop("depth", 200) if role == "retriever" else 200
+    depth = values.pop("depth", DEPTH) if role == "retriever" else DEPTH
     if not isinstance(depth, int) or isinstance(depth, bool) or depth < 1:
         raise ConfigError(f"{where}.{name}: depth must be a whole number of at least 1, got {depth!r}")
     try:
-        settings = component.config.model_validate(values)
+        settings = _validate(component.config, values)
     except ValidationError as error:
         extra = ("type", "depth") if role == "retriever" else ("type",)
         raise ConfigError(f"{where}.{name}: {_explain(error, component.config, extra)}") from None
     return Settings(name, component, settings, depth)
+
+
+def _validate(model: type[_Model], values: Mapping[str, Any]) -> _Model:
+    """Check values as JSON, strictly: `true` or "5" is no number, but an array may become a tuple, a string a path."""
+    return model.model_validate_json(json.dumps(values, default=str), strict=True)
+
+
+def _read(model: type[_Model], values: Mapping[str, Any], source: str) -> _Model:
+    """Check values as they come from TOML or JSON.
+
+    Raises:
+        ConfigError: a key is unknown or a value is wrong; the message begins with the source.
+    """
+    try:
+        return _validate(model, values)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_explain(error, model)}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
 
 
 def _explain(error: ValidationError, model: type[BaseModel], extra: tuple[str, ...] = ()) -> str:
@@ -221,14 +360,23 @@ def _explain(error: ValidationError, model: type[BaseModel], extra: tuple[str, .
             continue
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] != "extra_forbidden":
-            messages.append(f"{where}: {problem['msg']}, got {problem['input']!r}")
+            messages.append(f"{where + ': ' if where else ''}{problem['msg']}, got {problem['input']!r}")
             continue
-        owner = StageConfig if len(problem["loc"]) > 1 and problem["loc"][0] == "stages" else model
+        owner = _owner(model, problem["loc"])
         known = [*owner.model_fields, *extra]
         near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
         messages.append(f"unknown key {where!r}; {hint}known: {', '.join(known)}")
     return "; ".join(messages)
+
+
+def _owner(model: type[BaseModel], place: tuple[int | str, ...]) -> type[BaseModel]:
+    """The model of the table a key stands in."""
+    for key in place[:-1]:
+        field = model.model_fields.get(str(key))
+        kinds = [] if field is None else [field.annotation, *get_args(field.annotation)]
+        model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
+    return model
 
 
 def _is_within(place: tuple[int | str, ...], table: tuple[int | str, ...]) -> bool:

@@ -11,14 +11,17 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 
 from llmrec.bundle import read_bundle, write_bundle
+from llmrec.card import model_card
 from llmrec.component import HoldsItems, Saves, find_component
-from llmrec.data import Catalog, Interactions, check_count, check_list, check_lists
+from llmrec.data import Catalog, Interactions, Users, check_count, check_list
 from llmrec.errors import ConfigError, DataError
 from llmrec.policy import Policy
+from llmrec.policy.chain import finish
+from llmrec.queries import Request, log_queries
 from llmrec.retrieve.base import Retriever, blocks, retrieve_dense_scores, stack
-from llmrec.retrieve.merge import complete
+from llmrec.retrieve.merge import align, complete
 from llmrec.stage import Stage, StageTrace, Trace
-from llmrec.types import BoolArray, Candidates, Csr, Int32Array, Item, Queries, Ranking, Recommendation
+from llmrec.types import Candidates, Int32Array, Int64Array, Item, Queries, Ranking, Recommendation
 
 __all__ = ["Recommender", "Searches", "load"]
 
@@ -41,6 +44,7 @@ class Recommender:
         policies: final rules.
         fallback: fills a list the stages leave short; it must be able to rank the whole catalog.
         histories: what known users did, so that they can be asked for by id; or None.
+        users: the profiles of known users, for templates that show them; or None.
         about: where it comes from: configuration, data fingerprint, what was held out; JSON values.
     """
 
@@ -49,6 +53,7 @@ class Recommender:
     policies: tuple[Policy, ...]
     fallback: Retriever
     histories: Interactions | None = None
+    users: Users | None = None
     about: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
@@ -112,12 +117,25 @@ class Recommender:
         """Return a recommender that also recommends these items, without any training.
 
         Args:
-            items: new ids with text fields named as the catalog's columns.
+            items: new ids with text fields named as the catalog's columns. An id that was removed comes back as the
+                item it was, with the fields given now.
 
         Raises:
-            DataError: an id is already there, or a field is unknown.
+            DataError: an id is already there, a field is unknown, or a value does not fit.
         """
-        return self._over(self.catalog.with_items(items))
+        return self._over(self.catalog.with_items(items), items)
+
+    def change_items(self, items: Sequence[Item]) -> Self:
+        """Return a recommender that knows these items by other fields; fields that are not named stay.
+
+        Args:
+            items: known ids with the fields that change; None empties a field.
+
+        Raises:
+            UnknownIdError: an id is not in the catalog.
+            DataError: an id was removed, a field is unknown, or a value does not fit.
+        """
+        return self._over(self.catalog.with_changes(items), items)
 
     def remove_items(self, item_ids: Sequence[str]) -> Self:
         """Return a recommender that no longer recommends these items; histories that hold them still count.
@@ -125,7 +143,15 @@ class Recommender:
         Raises:
             UnknownIdError: an id is not in the catalog.
         """
-        return self._over(self.catalog.without_items(item_ids))
+        return self._over(self.catalog.without_items(item_ids), ())
+
+    def with_notes(self, **notes: Any) -> Self:
+        """Return the same recommender with more in `about`, and so in its bundle and on its card.
+
+        Args:
+            **notes: JSON values; the card knows "metrics", "cleaning" and "license", see `llmrec.card`.
+        """
+        return replace(self, about={**(self.about or {}), **notes})
 
     def queries(
         self,
@@ -136,41 +162,35 @@ class Recommender:
         profiles: Mapping[str, Sequence[Any]] | None = None,
         exclude: Sequence[Sequence[str]] | None = None,
         allow: Sequence[str] | None = None,
+        at: Sequence[int] | None = None,
     ) -> Queries:
         """Turn ids into a batch of queries; the one place where a request's ids become rows.
 
         Args:
-            users: known users; their stored histories are used.
+            users: known users; their stored histories and profiles are used.
             histories: item ids per query, oldest first; instead of `users`.
             wishes: a free text per query ("a slow western"), or None.
-            profiles: user fields by name, one value per query, for templates that show them; see `Users.profiles`.
+            profiles: user fields by name, one value per query, for templates that show them; instead of stored ones.
             exclude: item ids per query that must not come back.
             allow: only these items may come back, for every query.
+            at: the time of each query, in the unit of the log's times (seconds since the epoch).
 
         Raises:
             UnknownIdError: a user or item is not known.
             DataError: there are neither users, histories nor wishes, the arguments differ in length, or one string
                 was given for a list.
         """
-        _check_lists(users, histories, wishes, exclude, allow)
-        parts = (users, histories, wishes, exclude, *(profiles or {}).values())
-        sizes = {len(part) for part in parts if part is not None}
-        asked = [part for part in (users, histories, wishes) if part is not None]
-        if not asked or len(sizes) != 1 or (users is not None and histories is not None):
-            raise DataError(
-                "give users or histories, wishes, or both, all of the same length; [[]] is one empty history"
-            )
-        if wishes is not None and any(w is not None and not w.strip() for w in wishes):
-            raise DataError("a wish is empty; leave it out or use None")
-        if users is not None:
-            base = self._stored().queries(self._stored().users.rows(users).astype(np.int64))
-        else:
-            past = [[]] * sizes.pop() if histories is None else histories
-            rows = [self.catalog.items.rows(ids).tolist() for ids in past]
-            base = Queries.from_lists(rows)
-        banned = None if exclude is None else Csr.from_lists([self.catalog.items.rows(e).tolist() for e in exclude])
-        allowed = None if allow is None else self._mask(allow)
-        return replace(base, texts=wishes, profiles=profiles, exclude=banned, allow=allowed)
+        request = Request(users, histories, wishes, profiles, exclude, allow, at)
+        return request.queries(self.catalog, self.histories, self.users)
+
+    def history_queries(self, log: Interactions, rows: Int64Array | None = None) -> Queries:
+        """Return histories of a log as queries, with the stored profiles of their users.
+
+        Args:
+            log: a log over this catalog.
+            rows: Int64[n], rows of `log.users`; all users if None.
+        """
+        return log_queries(log, rows, self.users)
 
     def decode(self, ranking: Ranking) -> list[list[Recommendation]]:
         """Turn rows back into ids: one list of recommendations per query."""
@@ -199,16 +219,19 @@ class Recommender:
         parts = {"catalog": self.catalog.state()}
         if self.histories is not None:
             parts["histories"] = self.histories.state()
+        if self.users is not None:
+            parts["users"] = self.users.state()
         components = _components(self)
         parts |= {f"components/{name}": component.state() for name, component in components.items()}
         structure = {
-            "stages": [_outline(stage) for stage in self.stages],
+            "stages": [stage.outline() for stage in self.stages],
             "policies": [policy.name for policy in self.policies],
             "fallback": self.fallback.name,
             "components": {name: component.component for name, component in components.items()},
+            "counts": self._counts(),
             "about": dict(self.about or {}),
         }
-        return write_bundle(Path(path), structure, parts)
+        return write_bundle(Path(path), structure, parts, model_card(structure, parts))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -224,22 +247,13 @@ class Recommender:
             name: find_component(component).load(name, parts[f"components/{name}"], catalog)
             for name, component in structure["components"].items()
         }
-        stages = tuple(
-            Stage(
-                name=outline["name"],
-                retrievers=tuple((loaded[name], depth) for name, depth in outline["retrievers"]),
-                scorers=tuple(loaded[name] for name in outline["scorers"]),
-                fusion=loaded[outline["fusion"]],
-                keep=outline["keep"],
-            )
-            for outline in structure["stages"]
-        )
         return cls(
             catalog=catalog,
-            stages=stages,
+            stages=tuple(Stage.from_outline(outline, loaded) for outline in structure["stages"]),
             policies=tuple(loaded[name] for name in structure["policies"]),
             fallback=loaded[structure["fallback"]],
             histories=Interactions.from_state(parts["histories"]) if "histories" in parts else None,
+            users=Users.from_state(parts["users"]) if "users" in parts else None,
             about=structure["about"],
         )
 
@@ -254,33 +268,32 @@ class Recommender:
             ranked = stage.rank(prepared, columns(stage, prepared, kept), self.catalog.tie_order)
             traces.append(StageTrace(stage.name, ranked, stage.keep))
             kept = traces[-1].survivors
-        width = min(k, len(self.catalog))
-        proposed = complete([t.ranking for t in reversed(traces)], width)
-        filled = self._fill(prepared, proposed, width)
-        from_fallback = np.arange(filled.items.shape[1]) >= (proposed.items >= 0).sum(axis=1, keepdims=True)
-        final = reduce(lambda r, policy: policy.apply(prepared, r, k), self.policies, filled)
-        return Trace(prepared, tuple(traces), final, from_fallback & (filled.items >= 0))
+        proposed = [trace.ranking for trace in reversed(traces)]
 
-    def _over(self, catalog: Catalog) -> Self:
-        """The same cascade over a catalog that has grown or has lost items."""
-        grown: dict[int, Any] = {}
+        def lists(rows: Int64Array, width: int) -> Ranking:
+            asked = [Ranking(ranking.items[rows], ranking.scores[rows]) for ranking in proposed]
+            return self._fill(prepared.take(rows), complete(asked, width), width)
 
-        def grow(component: Any) -> Any:
-            if id(component) not in grown:
-                grown[id(component)] = component.with_items(catalog) if isinstance(component, HoldsItems) else component
-            return grown[id(component)]
+        final = finish(self.policies, prepared, k, len(self.catalog), lists)
+        known = [align(final.items, r.items, np.ones_like(r.items), np.int32(0)) > 0 for r in proposed]
+        from_fallback = ~reduce(np.logical_or, known) & (final.items >= 0)
+        return Trace(prepared, tuple(traces), final, from_fallback)
 
-        stages = tuple(
-            replace(
-                stage,
-                retrievers=tuple((grow(r), depth) for r, depth in stage.retrievers),
-                scorers=tuple(grow(s) for s in stage.scorers),
-                fusion=grow(stage.fusion),
-            )
-            for stage in self.stages
-        )
-        policies = tuple(grow(p) for p in self.policies)
-        return replace(self, catalog=catalog, stages=stages, policies=policies, fallback=grow(self.fallback))
+    def _over(self, catalog: Catalog, items: Sequence[Item]) -> Self:
+        """The same cascade over a catalog that was changed by these items."""
+        rows = self.catalog.items.get([item.id for item in items])
+        changed = np.sort(rows[rows >= 0])
+        done: dict[int, Any] = {}
+
+        def change(component: Any) -> Any:
+            if id(component) not in done:
+                holds = isinstance(component, HoldsItems)
+                done[id(component)] = component.with_items(catalog, changed) if holds else component
+            return done[id(component)]
+
+        stages = tuple(stage.replaced(change) for stage in self.stages)
+        policies = tuple(change(policy) for policy in self.policies)
+        return replace(self, catalog=catalog, stages=stages, policies=policies, fallback=change(self.fallback))
 
     def _fill(self, queries: Queries, ranking: Ranking, k: int) -> Ranking:
         """Complete lists shorter than k from the fallback retriever, and in the last resort with any items."""
@@ -314,21 +327,20 @@ class Recommender:
         return blocks(n, 16 * max(1, depth))
 
     def _searcher(self) -> Searches:
-        for stage in self.stages:
-            for retriever, _ in stage.retrievers:
-                if isinstance(retriever, Searches):
-                    return retriever
-        raise ConfigError("no retriever of this recommender knows items by text; add a dense retriever to a stage")
+        found = [r for stage in self.stages for r, _ in stage.retrievers if isinstance(r, Searches)]
+        if not found:
+            raise ConfigError("no retriever of this recommender knows items by text; add a dense retriever to a stage")
+        # embeddings before words, where a stage has both: they also find what is said in other words
+        return next((r for r in found if getattr(r, "component", "") == "dense"), found[0])
 
-    def _stored(self) -> Interactions:
-        if self.histories is None:
-            raise DataError("this recommender stores no users; pass histories instead of user ids")
-        return self.histories
-
-    def _mask(self, item_ids: Sequence[str]) -> BoolArray:
-        mask = np.zeros(len(self.catalog), dtype=np.bool_)
-        mask[self.catalog.items.rows(item_ids)] = True
-        return mask
+    def _counts(self) -> dict[str, int]:
+        """How much of what the bundle holds, for its card."""
+        counts = {"items": len(self.catalog), "removed items": int((~self.catalog.active).sum())}
+        if self.histories is not None:
+            counts |= {"users": self.histories.n_users, "interactions": len(self.histories)}
+        if self.users is not None:
+            counts["profiles"] = len(self.users)
+        return counts
 
 
 def _components(recommender: Recommender) -> dict[str, Saves]:
@@ -336,30 +348,11 @@ def _components(recommender: Recommender) -> dict[str, Saves]:
     found: dict[str, Any] = {}
     everything: list[Any] = [recommender.fallback, *recommender.policies]
     for stage in recommender.stages:
-        everything += [*(r for r, _ in stage.retrievers), *stage.scorers, stage.fusion]
+        everything += stage.components
     for component in everything:
         if found.setdefault(component.name, component) is not component:
             raise ConfigError(f"two components are called {component.name!r}; give each its own name")
     return found
-
-
-def _check_lists(users: Any, histories: Any, wishes: Any, exclude: Any, allow: Any) -> None:
-    """Raise DataError for a string, or anything else, where a list is meant."""
-    check_list(users, "users")
-    check_list(wishes, "wishes", "texts")
-    check_list(allow, "allow")
-    check_lists(histories, "histories")
-    check_lists(exclude, "exclude")
-
-
-def _outline(stage: Stage) -> dict[str, Any]:
-    return {
-        "name": stage.name,
-        "retrievers": [[retriever.name, depth] for retriever, depth in stage.retrievers],
-        "scorers": [scorer.name for scorer in stage.scorers],
-        "fusion": stage.fusion.name,
-        "keep": stage.keep,
-    }
 
 
 def load(path: str | Path) -> Recommender:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,42 @@ class Stage:
     scorers: tuple[Scorer, ...]
     fusion: Fusion
     keep: int
+
+    @property
+    def components(self) -> tuple[Any, ...]:
+        """Its retrievers, scorers and fusion."""
+        return (*(retriever for retriever, _ in self.retrievers), *self.scorers, self.fusion)
+
+    def replaced(self, change: Callable[[Any], Any]) -> Self:
+        """Return the same stage with every component replaced by what `change` makes of it."""
+        return type(self)(
+            name=self.name,
+            retrievers=tuple((change(retriever), depth) for retriever, depth in self.retrievers),
+            scorers=tuple(change(scorer) for scorer in self.scorers),
+            fusion=change(self.fusion),
+            keep=self.keep,
+        )
+
+    def outline(self) -> dict[str, Any]:
+        """The stage as JSON values, its components by name."""
+        return {
+            "name": self.name,
+            "retrievers": [[retriever.name, depth] for retriever, depth in self.retrievers],
+            "scorers": [scorer.name for scorer in self.scorers],
+            "fusion": self.fusion.name,
+            "keep": self.keep,
+        }
+
+    @classmethod
+    def from_outline(cls, outline: Mapping[str, Any], components: Mapping[str, Any]) -> Self:
+        """Rebuild what `outline` described."""
+        return cls(
+            name=outline["name"],
+            retrievers=tuple((components[name], depth) for name, depth in outline["retrievers"]),
+            scorers=tuple(components[name] for name in outline["scorers"]),
+            fusion=components[outline["fusion"]],
+            keep=outline["keep"],
+        )
 
     def columns(self, queries: Queries, incoming: Candidates | None = None) -> Candidates:
         """Propose candidates beside the incoming ones, and score them all, one column per scorer."""
@@ -107,7 +144,7 @@ class Trace:
         queries: the queries as the policies prepared them, with what was excluded.
         stages: what each stage did, in order.
         ranking: the final lists.
-        from_fallback: Bool[n, k], True where the fallback filled a place the stages left empty.
+        from_fallback: Bool[n, k], True at items that no stage proposed: the fallback, or a policy, put them there.
     """
 
     queries: Queries

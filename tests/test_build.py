@@ -3,12 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llmrec.build import fit
+from llmrec.build import _some as some
+from llmrec.build import describe_fit, fit
 from llmrec.config import Config
-from llmrec.data import Interactions, leave_last_out, without_last
+from llmrec.data import SPLITS, Catalog, Interactions, leave_last_out, split_by, without_last
 from llmrec.errors import ConfigError, DataError, MissingExtraError
 from llmrec.fuse import ReciprocalRankFusion
-from llmrec.testing.data import new_items, tiny_interactions
+from llmrec.testing.data import new_items, tiny_catalog, tiny_interactions, tiny_users
 
 PLAIN = {"stages": [{"name": "hybrid", "retrievers": {"popularity": {}, "ease": {"l2": 5.0}}}]}
 
@@ -68,11 +69,96 @@ def test_what_is_held_out_is_what_the_split_says(catalog, interactions):
     np.testing.assert_array_equal(everything.fallback.counts, np.bincount(interactions.items, minlength=12))
     assert everything.histories.fingerprint == interactions.fingerprint
     assert everything.fallback is everything.stages[0].retrievers[0][0]
-    assert everything.about["holdout"] == "none"
+    assert (everything.about["holdout"], everything.about["holdout_parameters"]) == ("none", {})
+    assert (fitted.about["holdout"], fitted.about["holdout_parameters"]) == ("last", {"min_interactions": 3})
     assert everything.about["data"] == {
         "catalog": catalog.fingerprint,
         "interactions": interactions.fingerprint,
     }
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """A catalog and a log with cold items and cold users, and times of all users that overlap."""
+    catalog = tiny_catalog(40)
+    return catalog, tiny_interactions(1, catalog, n_users=80)
+
+
+def hidden(name, log, catalog):
+    """Bool[nnz]: what a fit with this holdout must not see."""
+    split = split_by(name, log, catalog.items)
+    owner = np.repeat(np.arange(log.n_users), np.diff(log.offsets))
+    newest = np.isin(np.arange(len(log)), log.offsets[1:] - 1) & (np.diff(log.offsets) >= 3)[owner]
+    if name == "time":
+        return log.times >= split.cuts[1]
+    if name == "cold-users":
+        return split.cold[owner]
+    return newest if name == "last" else newest | split.cold[log.items]
+
+
+def with_others(log, places, cold, seed):
+    """Other items at these places; a user still has each once, and what is cold stays cold."""
+    rng, items = np.random.default_rng(seed), log.items.copy()
+    for place in places.tolist():
+        user = int(np.searchsorted(log.offsets, place, side="right")) - 1
+        taken = items[log.offsets[user] : log.offsets[user + 1]]
+        free = np.setdiff1d(np.arange(log.catalog_size), taken)
+        free = free if cold is None else free[cold[free] == cold[items[place]]]
+        items[place] = rng.choice(free) if len(free) else items[place]
+    return replace(log, items=items)
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_what_is_held_out_changes_nothing(wide, name):
+    catalog, log = wide
+    unseen = hidden(name, log, catalog)
+    cold = split_by(name, log, catalog.items).cold if name == "cold-items" else None
+    assert 0 < unseen.sum() < len(log)
+    config = Config.from_dict(PLAIN)
+    one = fit(config, catalog, log, holdout=name)
+    for seed in range(2):
+        changed = with_others(log, np.flatnonzero(unseen), cold, seed)
+        assert (changed.items != log.items).sum() > 0.8 * unseen.sum()
+        assert arrays(one) == arrays(fit(config, catalog, changed, holdout=name))
+    changed = with_others(log, np.flatnonzero(~unseen)[:1], cold, 0)
+    assert arrays(one) != arrays(fit(config, catalog, changed, holdout=name))
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_a_fit_sees_what_the_split_says(wide, name, monkeypatch):
+    from llmrec.fuse import rrf
+
+    tuned = []
+    monkeypatch.setattr(
+        rrf, "fit_rrf", lambda c, t, config, *, name: tuned.append(t.tolist()) or _alike(c, config, name)
+    )
+    catalog, log = wide
+    split = split_by(name, log, catalog.items, 4)
+    fitted = fit(Config.from_dict({**PLAIN, "min_interactions": 4}), catalog, log, holdout=name)
+    np.testing.assert_array_equal(fitted.fallback.counts, np.bincount(split.train.items, minlength=40))
+    assert fitted.histories.fingerprint == split.known.fingerprint
+    assert tuned == [split.validation.targets.tolist()]
+    assert fitted.about["holdout"] == name
+    assert fitted.about["holdout_parameters"] == dict(split.parameters)
+
+
+@pytest.mark.parametrize("holdout", ["none", "last"])
+def test_profiles_of_users_are_known_when_tuning_and_later(catalog, interactions, monkeypatch, holdout):
+    from llmrec import build
+
+    users, asked = tiny_users(), []
+    monkeypatch.setattr(build, "_some", lambda cases, *rest: asked.append(cases) or some(cases, *rest))
+    config = Config.from_dict(PLAIN)
+    fitted = fit(config, catalog, interactions, users=users, holdout=holdout)
+    assert fitted.users is users
+    assert fitted.about["data"]["users"] == users.fingerprint
+    [cases] = asked
+    ids = interactions.users.decode(cases.user_rows)
+    assert cases.queries.profiles == users.profiles(ids)
+    assert cases.queries.profiles["age"][0] == 21
+    assert fit(config, catalog, interactions).users is None
+    assert "users" not in fit(config, catalog, interactions).about["data"]
+    assert describe_fit(config, catalog, interactions, holdout, users) == fitted.about
 
 
 def test_fusions_are_tuned_on_what_users_may_still_get(catalog, interactions, monkeypatch):
@@ -156,6 +242,13 @@ def test_interactions_of_another_catalog_are_an_error(catalog, interactions):
         fit(Config.from_dict(PLAIN), catalog.with_items(new_items(2)), interactions)
 
 
+def test_interactions_of_a_permuted_catalog_are_an_error(catalog, interactions):
+    """As many items, all of them known, but the rows mean others."""
+    permuted = Catalog.from_table(catalog.table.take(list(range(11, -1, -1))))
+    with pytest.raises(DataError, match="over another catalog of 12 items, or over this one in another order"):
+        fit(Config.from_dict(PLAIN), permuted, interactions)
+
+
 def test_fitting_twice_gives_the_same(hybrid_config, catalog, interactions):
     one, other = (fit(hybrid_config, catalog, interactions) for _ in range(2))
     assert arrays(one) == arrays(other)
@@ -173,7 +266,7 @@ def test_weights_for_an_unknown_column_are_found_before_fitting():
 
 
 def test_a_misspelt_holdout_never_trains_on_everything(hybrid_config, catalog, interactions):
-    with pytest.raises(ConfigError, match="'none' or 'last', got 'Last'"):
+    with pytest.raises(ConfigError, match=r"one of 'none', 'last', 'time', 'cold-items', 'cold-users', got 'Last'"):
         fit(hybrid_config, catalog, interactions, holdout="Last")
 
 

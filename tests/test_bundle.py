@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from llmrec import bundle
-from llmrec.bundle import MANIFEST, read_bundle, read_manifest, write_bundle
+from llmrec.bundle import CARD, MANIFEST, read_bundle, read_manifest, replace_structure, write_bundle
 from llmrec.errors import BundleError
+from llmrec.pipeline import Recommender
 from llmrec.types import State
 
 
@@ -100,11 +101,50 @@ def test_every_changed_byte_is_noticed(saved):
     read_bundle(saved)
 
 
-@pytest.mark.parametrize("name", ["parts/components/dense/files/encoder/added_tokens.json", "notes.txt"])
+EXTRA = ["parts/components/dense/files/encoder/added_tokens.json", "notes.txt", "parts/README.md", "parts/.cache/x"]
+
+
+@pytest.mark.parametrize("name", EXTRA)
 def test_an_extra_file_is_refused(saved, name):
+    (saved / name).parent.mkdir(exist_ok=True)
     (saved / name).write_text("{}")
     with pytest.raises(BundleError, match="is not part of the bundle"):
         read_bundle(saved)
+
+
+def test_the_card_and_what_the_hub_adds_are_let_pass(tmp_path, parts):
+    path = write_bundle(tmp_path / "bundle", {"a": 1}, parts, "# card")
+    assert (path / CARD).read_text(encoding="utf-8") == "# card"
+    assert CARD not in read_manifest(path)["files"]
+    for name in (CARD, ".gitattributes", ".cache/huggingface/download/manifest.json.lock"):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text("edited")
+    assert read_bundle(path)[0] == {"a": 1}
+    (path / CARD).unlink()
+    read_bundle(path)
+
+
+def test_a_bundle_may_get_another_structure_in_its_place(saved, parts):
+    before = files(saved)
+    replace_structure(saved, {"stages": [2]}, "# new card")
+    structure, loaded = read_bundle(saved)
+    assert structure == {"stages": [2]}
+    assert list(loaded) == list(parts)
+    after = files(saved)
+    assert after.pop(CARD) == b"# new card"
+    assert {name for name in after if after[name] != before[name]} == {MANIFEST}
+    assert [p.name for p in saved.parent.iterdir()] == ["bundle"]
+
+
+def test_a_failed_replacement_leaves_the_bundle_readable(saved, monkeypatch):
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(BundleError, match="disk full"):
+        replace_structure(saved, {"stages": [2]}, "# new card")
+    assert read_bundle(saved)[0] == {"stages": [1, "a"]}
+    assert [p.name for p in saved.parent.iterdir()] == ["bundle"]
 
 
 def edit(saved, change):
@@ -116,8 +156,22 @@ def edit(saved, change):
 def test_a_newer_format_is_refused_with_a_hint(saved):
     edit(saved, lambda m: m.update(min_reader=bundle.FORMAT_VERSION + 1))
     for read in (read_bundle, read_manifest):
-        with pytest.raises(BundleError, match=r"needs bundle format 2.*upgrade"):
+        with pytest.raises(BundleError, match=r"needs bundle format 3.*upgrade"):
             read(saved)
+
+
+def test_a_bundle_of_the_first_format_opens(cascade, queries, tmp_path):
+    path = cascade.save(tmp_path / "bundle")
+    (path / CARD).unlink()
+
+    def first(manifest):
+        manifest.update(format=1, min_reader=1)
+        del manifest["structure"]["counts"]
+
+    edit(path, first)
+    again = Recommender.load(path)
+    np.testing.assert_array_equal(again.recommend(queries, 5).items, cascade.recommend(queries, 5).items)
+    assert again.users is None
 
 
 def test_a_newer_format_that_older_readers_can_read_opens(saved):
@@ -170,7 +224,7 @@ def test_no_name_leads_out_of_the_bundle(tmp_path, saved, name):
 def test_no_manifest_leads_out_of_the_bundle(tmp_path, saved):
     secret = tmp_path / "out" / "secret"
     secret.write_text("secret")
-    known = {"sha256": bundle._sha256(secret), "size": 6}
+    known = {"sha256": bundle.sha256_of(secret), "size": 6}
     name = "parts/components/dense/files/../../../../../secret"
     assert (saved / name).resolve() == secret
     edit(saved, lambda m: m["files"].update({name: known}))
@@ -246,7 +300,7 @@ def test_nothing_in_a_recommenders_bundle_is_a_pickle(cascade, tmp_path):
     assert is_pickle(pickle.dumps({"a": np.zeros(3)}))
     path = cascade.save(tmp_path / "bundle")
     suffixes = {p.suffix for p in path.rglob("*") if p.is_file()}
-    assert suffixes <= {".json", ".safetensors", ".txt"}
+    assert suffixes <= {".json", ".safetensors", ".txt", ".md"}
     assert not [name for name, data in files(path).items() if is_pickle(data)]
 
 
@@ -283,3 +337,64 @@ def test_a_killed_save_leaves_the_old_or_the_new_bundle(tmp_path):
         for part in parts.values():
             assert part.config["version"] == structure["version"]
             assert (part.arrays["x"] == structure["version"]).all()
+
+
+def left_behind(saved, age):
+    """A staging folder as a killed save leaves it, last touched `age` seconds ago."""
+    folder = saved.parent / ".bundle.saving-abcd1234"
+    (folder / "parts").mkdir(parents=True)
+    (folder / "parts" / "weights").write_bytes(b"x")
+    then = time.time() - age
+    os.utime(folder, (then, then))
+    return folder
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs file locks")
+def test_what_a_killed_save_left_is_removed_by_the_next(saved, parts):
+    left = left_behind(saved, age=3600)
+    write_bundle(saved, {"new": 1}, parts)
+    assert not left.exists()
+    assert read_bundle(saved)[0] == {"new": 1}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs file locks")
+def test_what_another_process_is_writing_stays(saved, parts):
+    left = left_behind(saved, age=3600)
+    held = bundle._hold(left)
+    try:
+        write_bundle(saved, {"new": 1}, parts)
+        assert left.exists()
+    finally:
+        os.close(held)
+    write_bundle(saved, {"new": 1}, parts)
+    assert not left.exists()
+
+
+def test_what_is_young_or_not_ours_stays(saved, parts):
+    young = left_behind(saved, age=0)
+    others = [".bundle.saving-abcd1234.old", ".bundle.backup12", ".other.saving-abcd1234", ".bundle.saving-abc"]
+    for name in others:
+        (saved.parent / name).mkdir()
+        os.utime(saved.parent / name, (0, 0))
+    (saved.parent / ".bundle.saving-linked00").symlink_to(saved.parent / ".bundle.backup12")
+    write_bundle(saved, {"new": 1}, parts)
+    assert young.exists()
+    assert all((saved.parent / name).exists() for name in others)
+    assert (saved.parent / ".bundle.saving-linked00").is_symlink()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills a process")
+def test_a_save_killed_in_the_middle_is_cleaned_up_after(tmp_path, monkeypatch):
+    path = tmp_path / "bundle"
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert writer.stdout.readline() == "ready\n"
+        while not list(tmp_path.glob(".bundle.saving-*/parts/b")):  # it is killed while it writes
+            time.sleep(0.0005)
+    finally:
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close()
+    monkeypatch.setattr(bundle, "STALE_S", -1.0)
+    write_bundle(path, {"new": 1}, {"a": State({"a": 1})})
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]

@@ -1,6 +1,6 @@
 import pytest
 
-from llmrec.config import Config, resolve
+from llmrec.config import Config, Project, resolve
 from llmrec.errors import ConfigError, LlmrecError
 
 STAGE = """
@@ -118,3 +118,78 @@ def test_files_that_cannot_be_read(tmp_path):
     for path in (tmp_path / "missing.toml", tmp_path, tmp_path / "latin.toml"):
         with pytest.raises(LlmrecError, match="cannot read the configuration"):
             Config.from_toml(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD + "max_items = true\n", r"first.ease: max_items: .*valid integer.*got True"),
+        (GOOD + "max_items = '5'\n", r"first.ease: max_items: .*valid integer.*got '5'"),
+        (GOOD + "l2 = true\n", r"first.ease: l2: .*valid number.*got True"),
+        (GOOD + "l2 = '5'\n", r"first.ease: l2: .*valid number.*got '5'"),
+        ("min_interactions = 3.5\n" + GOOD, r"min_interactions: .*valid integer.*got 3.5"),
+        ("fallback = 1\n" + GOOD, r"fallback: .*valid string.*got 1"),
+    ],
+)
+def test_nothing_is_taken_for_another_type(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path, text)
+
+
+def test_whole_numbers_do_for_numbers_and_arrays_for_tuples(tmp_path):
+    config = read(tmp_path, GOOD + "l2 = 5\n[stages.fusion]\ngrid = [0, 0.5]\n")
+    ease = resolve("ease", config.stages[0].retrievers["ease"], "retriever", "first").values
+    fusion = resolve("rrf", config.stages[0].fusion, "fusion", "first").values
+    assert (ease.l2, fusion.grid) == (5.0, (0.0, 0.5))
+
+
+def test_infinite_numbers_are_read_as_numbers(tmp_path):
+    with pytest.raises(ConfigError, match=r"first.ease: decay: .*less than or equal to 1.*got inf"):
+        read(tmp_path, GOOD + "decay = inf\n")
+
+
+PROJECT = '[data]\nitems = "a/items.csv"\ninteractions = "/log.csv"\ncolumns = {time = false}\n[runtime]\nthreads = 2\n'
+
+
+def test_a_project_is_pipeline_data_and_runtime(tmp_path):
+    path = tmp_path / "my.toml"
+    path.write_text("seed = 3\n" + PROJECT + GOOD)
+    project = Project.from_toml(path)
+    assert project.pipeline == Config.from_toml(path)
+    assert (project.pipeline.seed, project.runtime.threads, project.runtime.device) == (3, 2, None)
+    assert project.data.items == str(tmp_path / "a" / "items.csv")
+    assert project.data.interactions == "/log.csv"
+    assert project.data.columns.time is False
+    assert Project.from_dict(project.filled()).filled() == project.filled()
+    assert Project.from_dict({}) == Project()
+
+
+@pytest.mark.parametrize("name", ["ml-100k", "mine", "sub/mine"])
+def test_a_data_set_is_a_name_or_a_folder_beside_the_file(tmp_path, name):
+    for folder in ("ml-100k", "mine"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "my.toml").write_text(f'[data]\ndataset = "{name}"\n')
+    found = Project.from_toml(tmp_path / "my.toml").data.dataset
+    assert found == ("ml-100k" if name == "ml-100k" else str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[runtimes]\nx = 1", r"unknown key 'runtimes'; did you mean 'runtime'\?"),
+        ("[runtime]\nthread = 1", r"runtime: unknown key 'thread'; did you mean 'threads'\?"),
+        ("[runtime]\nthreads = true", r"runtime: threads: .*valid integer"),
+        ("[runtime]\ndevice = ''", r"runtime: device: .*at least 1 character"),
+        ("[data]\nonerror = 'skip'", r"data: unknown key 'onerror'; did you mean 'on_error'\?"),
+        ("[data.columns]\nuse = 'x'", r"data: unknown key 'columns.use'; did you mean 'user'\?"),
+        ("[data]\nquarantine = 'x'", r"data: quarantine names a file, but on_error is 'fail'"),
+        ("data = 3", r"data: Input should be an object, got 3"),
+    ],
+)
+def test_what_is_wrong_in_its_tables_is_named(tmp_path, text, message):
+    path = tmp_path / "my.toml"
+    path.write_text(text)
+    for kind in (Project, Config):
+        with pytest.raises(ConfigError, match=message) as caught:
+            kind.from_toml(path)
+        assert str(path) in str(caught.value)

@@ -257,61 +257,10 @@ def test_queries_from_ids(hybrid):
     assert len(hybrid.queries(histories=[])) == 0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({}, DataError, "give users or histories"),
-        ({"allow": ["i0"]}, DataError, "give users or histories"),
-        ({"users": ["u1"], "histories": [["i0"]]}, DataError, "give users or histories"),
-        ({"users": ["u1"], "wishes": ["a", "b"]}, DataError, "same length"),
-        ({"exclude": [["i0"]]}, DataError, "give users or histories"),
-        ({"profiles": {"age": [3]}}, DataError, "give users or histories"),
-        ({"users": ["u1"], "exclude": []}, DataError, "same length"),
-        ({"users": "u1"}, DataError, r"users must be a list of ids, got one string; write \['u1'\]"),
-        ({"histories": "i0"}, DataError, r"histories must be a list of lists of ids, got one string; write \[\['i0'"),
-        ({"histories": ["i0"]}, DataError, r"histories\[0\] must be a list of ids, got one string; write \['i0'\]"),
-        ({"histories": [["i0"], None]}, DataError, r"histories\[1\] must be a list of ids, got None"),
-        ({"wishes": "red"}, DataError, r"wishes must be a list of texts, got one string; write \['red'\]"),
-        ({"users": ["u1"], "exclude": ["i0"]}, DataError, r"exclude\[0\] must be a list of ids, got one string"),
-        ({"users": ["u1"], "allow": "i0"}, DataError, r"allow must be a list of ids, got one string"),
-        ({"users": 42}, DataError, "users must be a list of ids, got 42"),
-        ({"wishes": ["  "]}, DataError, "a wish is empty"),
-        ({"users": ["nobody"]}, UnknownIdError, "nobody"),
-        ({"histories": [["i0", "i99"]]}, UnknownIdError, "i99"),
-        ({"histories": [[]], "exclude": [["i99"]]}, UnknownIdError, "i99"),
-        ({"histories": [[]], "allow": ["i99"]}, UnknownIdError, "i99"),
-    ],
-)
-def test_queries_say_what_is_wrong(hybrid, arguments, error, message):
-    with pytest.raises(error, match=message):
-        hybrid.queries(**arguments)
-
-
-def test_one_string_is_never_read_letter_by_letter(hybrid):
-    for ask, name in ((hybrid.similar, "item_ids"), (hybrid.search, "texts")):
-        with pytest.raises(DataError, match=f"{name} must be a list of .*, got one string; write"):
-            ask("i1", 3)
-    with pytest.raises(DataError, match="item_ids must be a list of ids"):
-        hybrid.remove_items("i1")
-    with pytest.raises(DataError, match="a search text is empty"):
-        hybrid.search(["red", " "], 3)
-
-
-def test_ids_may_come_as_any_sequence(hybrid):
-    found = hybrid.queries(histories=[np.array(["i3", "i1"]), ("i2",)])
-    assert [found.histories[i].tolist() for i in range(2)] == [[3, 1], [2]]
-    assert len(hybrid.queries(np.array(["u1", "u2"]))) == 2
-
-
 def test_repr_is_one_short_line(hybrid, cascade):
     users = hybrid.histories.n_users
     assert repr(hybrid) == f"Recommender(12 items, {users} users, stages: hybrid)"
     assert repr(replace(cascade, histories=None)) == "Recommender(12 items, stages: hybrid > rerank)"
-
-
-def test_a_recommender_without_users_says_so(hybrid):
-    with pytest.raises(DataError, match="stores no users; pass histories"):
-        replace(hybrid, histories=None).queries(["u1"])
 
 
 def test_decode_gives_ids_ranks_and_scores(hybrid):
@@ -384,3 +333,25 @@ def test_a_reranker_of_weight_zero_is_not_run_but_is_traced(cascade, queries):
     trace = quiet.trace(asked, 5)
     assert model.scored > before
     np.testing.assert_array_equal(trace.ranking.items, ranking.items)
+
+
+def test_what_no_stage_proposed_is_marked_wherever_a_policy_puts_it(hybrid):
+    class Reversed:
+        name = component = "reversed"
+
+        def prepare(self, queries):
+            return queries
+
+        def depth(self, k):
+            return k
+
+        def apply(self, queries, ranking, k):
+            return Ranking(ranking.items[:, ::-1], np.zeros_like(ranking.scores))
+
+    it = replace(shallow(hybrid, hybrid.fallback), policies=(Reversed(),))
+    trace = it.trace(Queries.from_lists([[1]]), 8)
+    proposed = set(trace.stages[0].candidates.items[0].tolist())
+    marked = [item not in proposed for item in trace.ranking.items[0].tolist()]
+    assert trace.from_fallback[0].tolist() == marked
+    assert marked[0]
+    assert not marked[-1]

@@ -1,24 +1,125 @@
-"""The application: every command, and the options all of them share."""
+"""The application: every command, in groups, and the options all of them share."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from llmrec import __version__
 from llmrec.cli.assets import assets
+from llmrec.cli.compare import compare
+from llmrec.cli.config import schema, show
+from llmrec.cli.data import check, describe, split
 from llmrec.cli.demo import demo
+from llmrec.cli.doctor import doctor
 from llmrec.cli.evaluate import evaluate
 from llmrec.cli.fit import fit
+from llmrec.cli.items import add, change, delete
+from llmrec.cli.push import push
 from llmrec.cli.recommend import recommend
+from llmrec.cli.render import render
+from llmrec.cli.runtime import with_runtime
 from llmrec.cli.search import search, similar
 
-__all__ = ["app"]
+__all__ = ["ENTRIES", "Entry", "app"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One command.
+
+    Attributes:
+        command: its function.
+        panel: the heading it stands under in the help.
+        example: one line that works, shown in its help.
+        group: the command it is a part of, as "check" is of "data"; empty: it stands alone.
+        runs_models: whether it has the options --device, --dtype and --threads.
+        name: its name; empty: the function's.
+    """
+
+    command: Callable[..., None]
+    panel: str
+    example: str
+    group: str = ""
+    runs_models: bool = False
+    name: str = ""
+
+
+START, DATA, MAKE = "Start here", "Data and configuration", "Make a recommender"
+ASK, JUDGE, LOOK = "Ask a recommender", "Judge recommenders", "Look closer"
+
+ENTRIES = (
+    Entry(demo, START, "llmrec demo", runs_models=True),
+    Entry(doctor, START, "llmrec doctor", runs_models=True),
+    Entry(check, DATA, "llmrec data check --items items.csv --interactions log.csv", group="data"),
+    Entry(describe, DATA, "llmrec data describe --dataset ml-100k --encoder minilm", group="data"),
+    Entry(split, DATA, "llmrec data split --dataset ml-100k --by time --out splits/ml-100k", group="data"),
+    Entry(show, DATA, "llmrec config show --config shop.toml --set stages.hybrid.keep=50", group="config"),
+    Entry(schema, DATA, "llmrec config schema > llmrec.schema.json", group="config"),
+    Entry(fit, MAKE, "llmrec fit --items items.csv --interactions log.csv --out bundles/shop", runs_models=True),
+    Entry(add, MAKE, "llmrec items add --bundle bundles/shop new.csv", group="items", runs_models=True),
+    Entry(
+        change,
+        MAKE,
+        "llmrec items change --bundle bundles/shop --id 318 --field 'title=Heat'",
+        group="items",
+        runs_models=True,
+    ),
+    Entry(delete, MAKE, "llmrec items delete --bundle bundles/shop 318 50", group="items"),
+    Entry(push, MAKE, "llmrec push bundles/shop my-name/shop --dry-run"),
+    Entry(recommend, ASK, "llmrec recommend --bundle bundles/shop --users 42 --wish 'a heist'", runs_models=True),
+    Entry(similar, ASK, "llmrec similar --bundle bundles/shop 318 50", runs_models=True),
+    Entry(search, ASK, "llmrec search --bundle bundles/shop 'a slow western'", runs_models=True),
+    Entry(
+        evaluate,
+        JUDGE,
+        "llmrec evaluate --bundle bundles/shop --items items.csv --interactions log.csv",
+        runs_models=True,
+    ),
+    Entry(compare, JUDGE, "llmrec compare reports/shop peer.parquet --dataset ml-100k", runs_models=True),
+    Entry(render, LOOK, "llmrec render --dataset ml-100k --template user/recent --user 42"),
+    Entry(assets, LOOK, "llmrec assets --fetch minilm"),
+)
+
+GROUPS = {
+    "data": "Check data, describe them, and split them for other libraries.",
+    "items": "Add, change and delete items of a saved bundle, without training.",
+    "config": "Show the configuration a command would use, and what may stand in one.",
+}
+"""What a group of commands is for."""
+
+
+class _Grouped(TyperGroup):
+    """Lists commands under headings."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names in the order of the entries."""
+        ranked = list(dict.fromkeys(entry.group or _name(entry) for entry in ENTRIES))
+        return sorted(super().list_commands(ctx), key=ranked.index)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands, a section a heading."""
+        panels = {entry.group or _name(entry): entry.panel for entry in reversed(ENTRIES)}
+        named = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        room = formatter.width - 6 - max(len(name) for name, _ in named)
+        for panel, commands in groupby(named, key=lambda named: panels.get(named[0], "Commands")):
+            with formatter.section(panel):
+                formatter.write_dl([(name, c.get_short_help_str(room)) for name, c in commands if c is not None])
+
 
 app = typer.Typer(
     name="llmrec",
+    cls=_Grouped,
     help="Recommendations from text-described catalogs and interaction logs, with pretrained language models.",
+    epilog=(
+        "An option wins over the environment (LLMREC_SET, LLMREC_DEVICE ...), which wins over the file of --config. "
+        "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 bad data, 130 stopped with Ctrl-C."
+    ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -41,5 +142,21 @@ def options(
     """Recommendations from text-described catalogs and interaction logs, with pretrained language models."""
 
 
-for command in (demo, fit, recommend, similar, search, evaluate, assets):
-    app.command()(command)
+def _name(entry: Entry) -> str:
+    return entry.name or entry.command.__name__.replace("_", "-")
+
+
+def _register() -> None:
+    groups: dict[str, typer.Typer] = {}
+    for entry in ENTRIES:
+        if entry.group and entry.group not in groups:
+            groups[entry.group] = typer.Typer(
+                help=GROUPS[entry.group], no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+            )
+            app.add_typer(groups[entry.group], name=entry.group)
+        command = with_runtime(entry.command) if entry.runs_models else entry.command
+        place = groups[entry.group] if entry.group else app
+        place.command(_name(entry), epilog=f"\b\nExample:\n  {entry.example}")(command)
+
+
+_register()

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from llmrec.cli.complete import complete_assets
 from llmrec.cli.output import print_json, printable, progress, results
 from llmrec.cli.source import JsonOption
 
@@ -14,7 +15,10 @@ __all__ = ["assets"]
 
 def assets(
     fetch: Annotated[
-        list[str] | None, typer.Option("--fetch", metavar="NAME", help="Fetch this asset now; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--fetch", metavar="NAME", autocompletion=complete_assets, help="Fetch this asset now; may be repeated."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -1,82 +1,206 @@
-"""``llmrec evaluate``: a bundle and its parts, measured on interactions it has never seen."""
+"""``llmrec evaluate``: a bundle and its parts, or lists of a peer, measured on interactions they have never seen."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llmrec.cli.output import print_json, print_rows, printable, progress, results
-from llmrec.cli.source import BundleOption, DatasetOption, InteractionsOption, ItemsOption, JsonOption, read_data
+from llmrec.cli.source import (
+    ConfigOption,
+    DatasetOption,
+    InteractionsOption,
+    ItemsOption,
+    JsonOption,
+    SetOption,
+    read_data,
+)
+from llmrec.errors import ConfigError
 
 if TYPE_CHECKING:
-    from llmrec.data import Interactions
-    from llmrec.evaluate import Report
+    from llmrec.data import Catalog
+    from llmrec.evaluate import Benchmark, Evaluation, ListMetric, Report, Wanted
     from llmrec.pipeline import Recommender
 
-__all__ = ["evaluate"]
+__all__ = [
+    "CutoffsOption",
+    "FieldOption",
+    "OutOption",
+    "PlotsOption",
+    "SeparatorOption",
+    "SplitOption",
+    "StrataOption",
+    "UsersOption",
+    "evaluate",
+    "read_wanted",
+    "show",
+]
+
+CutoffsOption = Annotated[
+    str | None, typer.Option("--k", metavar="K,K,...", help="Cut-offs of the metrics; without it, 10.")
+]
+UsersOption = Annotated[
+    int | None, typer.Option("--users", min=2, help="Measure on a fixed random sample of so many users.")
+]
+StrataOption = Annotated[
+    bool, typer.Option("--strata", help="Also by popularity of the target and by length of the history.")
+]
+FieldOption = Annotated[
+    str | None,
+    typer.Option(
+        "--field",
+        metavar="FIELD",
+        help="A field of the catalog with categories, such as genres: also measure how diverse the lists are, and how "
+        "well they are calibrated to the histories.",
+    ),
+]
+SeparatorOption = Annotated[
+    str | None,
+    typer.Option("--separator", help="What stands between the categories of --field; without it |, ; or , if used."),
+]
+SplitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--holdout",
+        metavar="NAME",
+        help="How the log is split where no bundle says so: last, time, cold-items or cold-users; without it, last.",
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FOLDER", help="Write report.json, report.md, values.parquet and plots here."),
+]
+PlotsOption = Annotated[bool, typer.Option("--plots/--no-plots", help="Whether --out also draws plots.")]
 
 
 def evaluate(
-    bundle: BundleOption,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle", metavar="FOLDER", envvar="LLMREC_BUNDLE", help="A bundle saved by `llmrec fit --holdout ...`."
+        ),
+    ] = None,
+    lists: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--lists",
+            metavar="FILE",
+            help="Lists of another recommender: user_id, rank, item_id (.parquet, .csv, .tsv); may be repeated.",
+        ),
+    ] = None,
     dataset: DatasetOption = None,
     items: ItemsOption = None,
     interactions: InteractionsOption = None,
-    users: Annotated[
-        int | None, typer.Option("--users", min=2, help="Measure on a fixed random sample of so many users.")
-    ] = None,
+    config: ConfigOption = None,
+    sets: SetOption = None,
+    k: CutoffsOption = None,
+    users: UsersOption = None,
+    strata: StrataOption = False,
+    field: FieldOption = None,
+    separator: SeparatorOption = None,
+    holdout: SplitOption = None,
+    out: OutOption = None,
+    plots: PlotsOption = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a bundle fitted with --holdout last, and each of its parts, on the same users.
+    """Measure a bundle fitted with --holdout, and each of its parts, or lists made elsewhere, on the same users.
 
     Every item of the catalog is ranked but the user's history; intervals are 95% bootstrap intervals over users;
-    the difference to the best retriever is tested pairwise.
+    the differences to the best retriever are tested pairwise, and their p-values corrected (Holm).
     """
-    from llmrec.evaluate import compare, differences
+    from llmrec.evaluate import benchmark_of, benchmark_on, check_report_place, write_evaluations
     from llmrec.pipeline import load
 
-    recommender = load(bundle)
+    if bundle is None and not lists:
+        raise ConfigError("name what to measure with --bundle FOLDER or --lists FILE")
+    if bundle is not None and holdout is not None:
+        raise ConfigError("--holdout is for lists alone: a bundle says itself how the log was split for it")
+    if out is not None:
+        check_report_place(out, plots=plots)
+    recommender = None if bundle is None else load(bundle)
     with progress() as say:
-        _, log = read_data(dataset, items, interactions, say)
-        reports = _measure(recommender, log, users, say)
-    retrievers = [r.name for stage in recommender.stages for r, _ in stage.retrievers]
-    best = max(retrievers, key=lambda name: reports[name].metrics["NDCG@10"].mean)
-    if as_json:
-        print_json(_as_json(reports, best))
-        return
-    console = results()
-    print_rows(console, compare(reports))
-    print_rows(console, differences(reports, best))
-    console.print(printable(next(iter(reports.values())).card), soft_wrap=True)
+        catalog, log = read_data(dataset, items, interactions, say, config=config, sets=sets)
+        wanted = read_wanted(k or "10", users, strata, field, separator, catalog)
+        if recommender is None:
+            benchmark = benchmark_on(holdout or "last", catalog, log, wanted)
+        else:
+            benchmark = benchmark_of(recommender, log, wanted)
+        found = {test: _measure(benchmark, test, recommender, lists or [], say) for test in benchmark.trials}
+        if out is not None:
+            say(f"writing {out}")
+            write_evaluations(out, found, plots=plots)
+    show(found, as_json=as_json)
+
+
+def read_wanted(
+    k: str, users: int | None, strata: bool, field: str | None, separator: str | None, catalog: Catalog
+) -> Wanted:
+    """Put together what is to be reported.
+
+    Raises:
+        ConfigError: a cut-off is not a whole number, there is no such field, or a separator without a field.
+    """
+    from llmrec.evaluate import FieldDiversity, Miscalibration, Wanted, categories_of
+
+    parts = [part.strip() for part in k.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ConfigError(f"--k {k!r} must be whole numbers of at least 1, separated by commas, such as 5,10,20")
+    if field is None:
+        if separator is not None:
+            raise ConfigError("--separator says what stands between the categories of --field FIELD; name the field")
+        return Wanted(tuple(map(int, parts)), {}, strata, users)
+    categories = categories_of(catalog, field, separator)
+    extra: dict[str, ListMetric] = {
+        "Diversity": FieldDiversity(categories),
+        "Miscalibration": Miscalibration(categories),
+    }
+    return Wanted(tuple(map(int, parts)), extra, strata, users)
 
 
 def _measure(
-    recommender: Recommender, log: Interactions, users: int | None, say: Callable[[str], None]
-) -> dict[str, Report]:
-    """Measure every part on the same users: all of them, or a sample."""
-    from llmrec.data import leave_last_out
-    from llmrec.evaluate import Case, check_unseen, judge, parts, sample_cases
+    benchmark: Benchmark, test: str, recommender: Recommender | None, lists: list[Path], say: Callable[[str], None]
+) -> Evaluation:
+    """Measure every part, and every file of lists, on the same users."""
+    from llmrec.evaluate import main_cutoff, parts, put_together
 
-    check_unseen(recommender, log)
-    holdout = leave_last_out(log, (recommender.about or {})["min_interactions"]).test
-    chosen = holdout if users is None else sample_cases(holdout, users)
-    note = "" if users is None else f"a fixed random {len(chosen.targets)} of {len(holdout.targets)} users"
+    n = len(benchmark.trials[test].holdout)
     reports: dict[str, Report] = {}
-    for name, part in parts(recommender).items():
-        say(f"measuring {name} on {len(chosen.targets):,} users")
-        reports |= judge(log, {name: Case(part, chosen, note)})
-    return reports
+    for name, part in ({} if recommender is None else parts(recommender)).items():
+        say(f"measuring {name} on {n:,} users")
+        reports[name] = benchmark.measure(part, test)
+    stages = [] if recommender is None else [stage.name for stage in recommender.stages]
+    rivals = [name for name in reports if name not in stages]
+    for path in lists:
+        if path.stem in reports:
+            raise ConfigError(f"two methods are called {path.stem!r}; rename {path}")
+        say(f"judging {path.name} on {n:,} users")
+        reports[path.stem] = benchmark.measure_lists(path, test)
+    metric = f"NDCG@{main_cutoff(reports)}"
+    best = max(rivals or list(reports), key=lambda name: reports[name].metrics[metric].mean)
+    main = stages[-1] if stages else next(iter(reports))
+    return put_together(reports, benchmark.user_ids(test), main=main, baseline=best)
 
 
-def _as_json(reports: Mapping[str, Report], baseline: str) -> dict[str, Any]:
-    from llmrec.evaluate import compare_pairs
+def show(found: Mapping[str, Evaluation], *, as_json: bool) -> None:
+    """Print evaluations, by test: one JSON document, or tables and the protocol."""
+    from llmrec.evaluate import compare, comparison_rows, cutoffs_of, evaluations_to_dict, main_cutoff, strata_rows
 
-    tests = {n: compare_pairs(r, reports[baseline]) for n, r in reports.items() if n != baseline}
-    return {
-        "reports": {name: report.to_dict() for name, report in reports.items()},
-        "baseline": baseline,
-        "differences": {
-            n: {"ndcg": t.difference, "low": t.low, "high": t.high, "p": t.p_value} for n, t in tests.items()
-        },
-    }
+    if as_json:
+        print_json(evaluations_to_dict(found))
+        return
+    console = results()
+    for test, evaluation in found.items():
+        reports = evaluation.reports
+        cutoff, title = main_cutoff(reports), None if len(found) == 1 else test
+        for k in cutoffs_of(reports):
+            print_rows(console, compare(reports, k=k), title=title)
+        for kind in reports[evaluation.main].strata:
+            print_rows(console, strata_rows(reports, kind, metric=f"NDCG@{cutoff}"), title=title)
+        for metric in dict.fromkeys(one.metric for one in evaluation.comparisons):
+            rows = [one for one in evaluation.comparisons if one.metric == metric]
+            print_rows(console, comparison_rows(rows, f"{metric} minus {evaluation.baseline}"), title=title)
+        for line in dict.fromkeys(str(report.card) for report in reports.values()):
+            console.print(printable(line), soft_wrap=True)

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llmrec.cli.output import print_json, progress
 from llmrec.cli.source import (
+    ConfigOption,
     DatasetOption,
     HoldoutChoice,
     InteractionsOption,
     ItemsOption,
     JsonOption,
+    OnErrorOption,
+    ProfilesOption,
+    QuarantineOption,
+    SetOption,
     check_place,
-    read_data,
+    cleaned,
+    data_config,
+    read_project,
 )
 
+if TYPE_CHECKING:
+    from llmrec.data import CleaningReport
+
 __all__ = ["fit"]
+
+_HOLDOUT = (
+    "For measuring, kept out of fitting: last: each user's last interaction (the second last only tunes); time: what "
+    "is newest; cold-items, cold-users: a tenth of the items or users. none: for serving; everything is used."
+)
 
 
 def fit(
@@ -27,33 +42,71 @@ def fit(
     dataset: DatasetOption = None,
     items: ItemsOption = None,
     interactions: InteractionsOption = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="A TOML file; without it, the default pipeline.")
-    ] = None,
-    holdout: Annotated[
-        HoldoutChoice,
-        typer.Option(
-            "--holdout",
-            help="last: for measuring; each user's last interaction is never seen, the second last only tunes. "
-            "none: for serving; everything is used.",
-        ),
-    ] = HoldoutChoice.none,
+    user_profiles: ProfilesOption = None,
+    on_error: OnErrorOption = None,
+    quarantine: QuarantineOption = None,
+    config: ConfigOption = None,
+    sets: SetOption = None,
+    holdout: Annotated[HoldoutChoice, typer.Option("--holdout", help=_HOLDOUT)] = HoldoutChoice.none,
     as_json: JsonOption = False,
 ) -> None:
-    """Fit a recommender and save it as a bundle."""
+    """Fit a recommender and save it as a bundle.
+
+    The data are named by options, or by the table [data] of the configuration.
+    """
     from llmrec.build import fit as fit_recommender
-    from llmrec.config import Config
+    from llmrec.data import load_data
 
     check_place(out)
-    settings = Config() if config is None else Config.from_toml(config)
+    project = read_project(config, sets)
+    source = cleaned(data_config(project.data, dataset, items, interactions, user_profiles), on_error, quarantine)
     with progress() as say:
-        catalog, log = read_data(dataset, items, interactions, say)
-        say(f"{len(catalog):,} items, {log.n_users:,} users, {len(log):,} interactions")
-        recommender = fit_recommender(settings, catalog, log, holdout=holdout.value, progress=say)
+        data = load_data(source, progress=say)
+        say(
+            f"{len(data.catalog):,} items, {data.interactions.n_users:,} users, {len(data.interactions):,} interactions"
+        )
+        notes = _notes(data.cleaning)
+        for line in _told(data.cleaning):
+            say(line)
+        recommender = fit_recommender(
+            project.pipeline, data.catalog, data.interactions, users=data.users, holdout=holdout.value, progress=say
+        )
         say("saving the bundle")
-        path = recommender.save(out)
+        path = recommender.with_notes(**notes).save(out)
     if as_json:
-        print_json({"bundle": str(path), "items": len(catalog), "users": log.n_users, "interactions": len(log)})
+        sizes = {"items": len(data.catalog), "users": data.interactions.n_users, "interactions": len(data.interactions)}
+        print_json({"bundle": str(path), **sizes, "cleaning": notes.get("cleaning")})
     else:
+        user = shlex.quote(data.interactions.users[0])
         typer.echo(f"saved {path}")
-        typer.echo(f"next: llmrec recommend --bundle {shlex.quote(str(out))} --users {shlex.quote(log.users[0])}")
+        typer.echo(f"next: llmrec recommend --bundle {shlex.quote(str(out))} --users {user}")
+
+
+def _notes(report: CleaningReport | None) -> dict[str, Any]:
+    """What a bundle says of the cleaning: numbers only, neither paths of this machine nor values of the data."""
+    if report is None:
+        return {}
+    parts = {
+        part.part: {
+            "read": part.read,
+            "accepted": part.accepted,
+            "repaired": part.repaired,
+            "rejected": part.rejected,
+            "classes": {found.name: found.count for found in part.findings},
+        }
+        for part in report.parts
+    }
+    return {"cleaning": parts}
+
+
+def _told(report: CleaningReport | None) -> list[str]:
+    """A line for each part of which not every row was taken as it was."""
+    lines = []
+    for part in report.parts if report is not None else ():
+        if part.repaired or part.rejected:
+            classes = ", ".join(f"{found.name} {found.count:,}" for found in part.findings)
+            numbers = f"{part.read:,} rows read, {part.repaired:,} repaired, {part.rejected:,} left out"
+            lines.append(f"{part.part}: {numbers} ({classes})")
+    if lines and report is not None and report.quarantine:
+        lines.append(f"the rows left out are in {report.quarantine}")
+    return lines

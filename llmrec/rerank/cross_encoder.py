@@ -56,8 +56,8 @@ class CrossEncoder:
             scores[rows, places] = self.model.score_rows(pairs.users, pairs.items, pairs.user_rows, pairs.item_rows)
         return scores
 
-    def with_items(self, catalog: Catalog) -> Self:
-        """Return the same scorer over a grown catalog: new items need only their text."""
+    def with_items(self, catalog: Catalog, changed: Int32Array) -> Self:
+        """Return the same scorer over another state of the catalog: items are read when they are scored."""
         return replace(self, catalog=catalog)
 
     def state(self) -> State:

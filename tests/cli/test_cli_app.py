@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,10 +15,19 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from llmrec.cli.app import app
+from llmrec.cli.app import ENTRIES, app
 
-COMMANDS = ["demo", "fit", "recommend", "similar", "search", "evaluate", "assets"]
+PANELS = {
+    "Start here": ["demo", "doctor"],
+    "Data and configuration": ["data", "config"],
+    "Make a recommender": ["fit", "items", "push"],
+    "Ask a recommender": ["recommend", "similar", "search"],
+    "Judge recommenders": ["evaluate", "compare"],
+    "Look closer": ["render", "assets"],
+}
+COMMANDS = [command for panel in PANELS.values() for command in panel]
 APPLICATION = typer.main.get_command(app)
+PATHS = [(*((entry.group,) if entry.group else ()), entry.name or entry.command.__name__) for entry in ENTRIES]
 ESCAPE = "\x1b["
 
 
@@ -26,26 +36,54 @@ def python(code: str, *arguments: object) -> list[str]:
     return [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
 
 
+def command_at(path):
+    command = APPLICATION
+    for name in path:
+        command = command.commands[name]
+    return command
+
+
 def test_commands_are_these():
-    assert list(APPLICATION.commands) == COMMANDS
+    assert set(APPLICATION.commands) == set(COMMANDS)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_names_every_option_and_explains_it(command):
-    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
+@pytest.mark.parametrize("path", PATHS, ids=" ".join)
+def test_help_names_every_option_and_explains_it(path):
+    result = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
     assert ESCAPE not in result.output
-    for parameter in APPLICATION.commands[command].params:
+    for parameter in command_at(path).params:
         shown = parameter.opts if parameter.param_type_name == "option" else [parameter.metavar]
         assert all(name in result.output for name in shown), shown
-        assert parameter.help, f"{command}: {parameter.name} has no help"
-    assert "--json" in result.output
+        assert parameter.help, f"{path}: {parameter.name} has no help"
+    assert "--json" in result.output or path == ("config", "schema")
+    assert f"Example:\n    llmrec {' '.join(path)}" in result.output
 
 
-def test_help_of_all_names_every_command():
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.example)
+def test_examples_are_understood(entry):
+    words = shlex.split(entry.example.partition(">")[0])[1:]
+    path = [entry.group, words[1]] if entry.group else [words[0]]
+    command_at(path).make_context("llmrec", words[len(path) :])
+
+
+def test_commands_that_load_models_let_them_be_placed():
+    for name in ("fit", "recommend", "similar", "search", "evaluate", "compare", "demo", "doctor"):
+        assert {"device", "dtype", "threads"} <= {parameter.name for parameter in command_at([name]).params}, name
+
+
+def test_help_of_all_names_every_command_under_its_heading():
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
-    assert all(f"  {command} " in result.output for command in COMMANDS)
+    listed = result.output[result.output.index("Start here") : result.output.index("  An option wins")]
+    found: dict[str, list[str]] = {}
+    for line in filter(None, listed.splitlines()):
+        if line.endswith(":"):
+            found[line[:-1]] = []
+        else:
+            found[list(found)[-1]].append(line.split()[0])
+    assert found == PANELS
+    assert list(found) == list(PANELS)
     assert "--debug" in result.output
 
 
@@ -96,7 +134,7 @@ def test_a_bug_is_one_line_unless_debugged(run, monkeypatch, tmp_path):
 def test_json_is_one_document_while_progress_runs_on_a_terminal(run, data, plain_config, tmp_path):
     result = run("fit", "--dataset", data, "--config", plain_config, "--out", tmp_path / "b", "--json", tty=True)
     assert result.code == 0
-    assert set(result.json) == {"bundle", "items", "users", "interactions"}
+    assert set(result.json) == {"bundle", "items", "users", "interactions", "cleaning"}
     assert ESCAPE in result.err  # the live line
 
 
@@ -220,16 +258,17 @@ def test_ctrl_c_while_saving_leaves_no_bundle(run, data, plain_config, tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_imports_no_library_for_data_or_models():
+@pytest.mark.parametrize("words", [["--help"], ["recommend", "--help"], ["data", "check", "--help"]])
+def test_help_imports_no_library_for_data_or_models(words):
     code = """
         import sys
         from llmrec.cli import main
         try:
-            main(["recommend", "--help"])
+            main(sys.argv[1:])
         except SystemExit:
             print("LOADED", *sys.modules)
     """
-    done = subprocess.run(python(code), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(python(code, *words), capture_output=True, text=True, timeout=60, check=False)
     loaded = {name.split(".")[0] for name in done.stdout.rpartition("LOADED")[2].split()}
     assert "llmrec" in loaded
-    assert not loaded & {"torch", "transformers", "numpy", "pyarrow", "scipy"}
+    assert not loaded & {"torch", "transformers", "numpy", "pyarrow", "scipy", "jinja2", "huggingface_hub"}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
+import jsonschema
 import pytest
 
 from llmrec import Catalog, Config, Interactions
 from llmrec import data as data_package
 from llmrec.data import Dataset
 
+SCHEMAS = Path(__file__).parents[1] / "golden" / "schemas"
 GENRES = ["Sci-Fi Action", "Children's", "Horror", "Western", "Drama", None]
 EXPLAINED = {"rank", "item", "genres", "ranks", "scores"}
 
@@ -71,6 +75,7 @@ def test_runs_twice_and_fits_once(run, tmp_path):
     assert "fitting" not in second.err
     assert second.json == first.json
     shown = first.json
+    jsonschema.validate(shown, json.loads((SCHEMAS / "demo.json").read_text()))
     assert set(shown) == {"dataset", "users", "wish", "new_item", "fusion", "results", "bundle"}
     assert [user["taste"] for user in shown["users"]] == ["Sci-Fi", "Children's", "Horror"]
     assert all(set(entry) == EXPLAINED for user in shown["users"] for entry in user["recommendations"])

@@ -25,7 +25,7 @@ def test_saves_a_bundle_that_loads_and_says_what_next(run, files, plain_config, 
 def test_json_names_the_bundle_and_the_sizes(run, data, plain_config, tmp_path):
     result = run("fit", "--dataset", data, "--config", plain_config, "--out", tmp_path / "b", "--json")
     assert result.code == 0
-    assert set(result.json) == {"bundle", "items", "users", "interactions"}
+    assert set(result.json) == {"bundle", "items", "users", "interactions", "cleaning"}
     assert result.json["bundle"] == str(tmp_path / "b")
     assert (result.json["items"], result.json["users"]) == (30, 40)
     assert "fitting ease" in result.err
@@ -87,13 +87,89 @@ def test_refuses_wrong_data(run, tmp_path, options, code, said):
     assert not (tmp_path / "b").exists()
 
 
-def test_unknown_items_in_the_log(run, data, tmp_path):
-    log = tmp_path / "log.csv"
-    log.write_text("user_id,item_id,timestamp\nu1,i1,1\nu1,i2x,2\n")
-    result = run("fit", "--items", data / "items.csv", "--interactions", log, "--out", tmp_path / "b")
+@pytest.fixture
+def dirty(data, tmp_path):
+    """The data, a log with one row of an unknown item, and a file that names both and a pipeline."""
+    (tmp_path / "items.csv").write_bytes((data / "items.csv").read_bytes())
+    log = (data / "interactions.csv").read_text()
+    (tmp_path / "log.csv").write_text(f'{log}"u1","i2x",999\n')
+    (tmp_path / "users.csv").write_text("user_id,age\nu1,30\nnobody,40\n")
+    config = tmp_path / "shop.toml"
+    config.write_text(
+        'fallback = "popularity"\n[[stages]]\nname = "s"\n[stages.retrievers.popularity]\n'
+        '[data]\nitems = "items.csv"\ninteractions = "log.csv"\n'
+    )
+    return config
+
+
+def test_unknown_items_in_the_log(run, dirty, tmp_path):
+    options = ["--items", tmp_path / "items.csv", "--interactions", tmp_path / "log.csv"]
+    result = run("fit", *options, "--out", tmp_path / "b")
     assert result.code == 3
     assert "'i2x'" in result.err
-    assert "the nearest known id is" in result.err
+    assert "--on-error skip" in result.err
+
+
+def test_a_file_names_the_data_and_options_win(run, dirty, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path.parent)
+    assert run("fit", "--config", dirty, "--out", tmp_path / "b").code == 3
+    result = run("fit", "--config", dirty, "--on-error", "skip", "--out", tmp_path / "b", "--json")
+    assert result.code == 0, result.err
+    log = result.json["cleaning"]["interactions"]
+    assert (log["rejected"], log["classes"]["unknown_item"]) == (1, 1)
+    assert log["read"] == log["accepted"] + 1 == result.json["interactions"] + 1
+    assert "1 left out (unknown_item 1" in result.err
+    about = llmrec.load(tmp_path / "b").about
+    assert about["cleaning"] == result.json["cleaning"]
+    assert str(tmp_path) not in (tmp_path / "b" / "manifest.json").read_text()
+    whole = run("fit", "--config", dirty, "--dataset", data, "--out", tmp_path / "c", "--json")
+    assert whole.json["cleaning"]["interactions"]["rejected"] == 0
+    assert run("fit", "--config", dirty, "--set", "data.on_error=skip", "--out", tmp_path / "d").code == 0
+
+
+def test_rejected_rows_are_written_where_the_option_says(run, dirty, tmp_path):
+    rejected = tmp_path / "rejected.jsonl"
+    result = run("fit", "--config", dirty, "--quarantine", rejected, "--out", tmp_path / "b")
+    assert result.code == 0, result.err
+    assert "i2x" in rejected.read_text()
+    assert str(rejected) in result.err
+    both = run("fit", "--config", dirty, "--on-error", "skip", "--quarantine", rejected, "--out", tmp_path / "b")
+    assert both.code == 2
+    assert "--quarantine names a file, but --on-error is skip" in both.err
+
+
+def test_user_profiles_go_into_the_bundle(run, dirty, tmp_path):
+    options = ["--on-error", "skip", "--user-profiles", tmp_path / "users.csv"]
+    assert run("fit", "--config", dirty, *options, "--out", tmp_path / "b").code == 0
+    recommender = llmrec.load(tmp_path / "b")
+    assert recommender.users.profiles(["u1", "nobody"]) == {"age": [30, 40]}
+    assert recommender.queries(["u1"]).profiles == {"age": [30]}
+
+
+def test_the_environment_names_the_data_only_where_nothing_else_does(run, dirty, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMREC_DATASET", "nowhere/at/all")
+    assert run("data", "check", "--dataset", data).code == 0
+    assert run("data", "check", "--items", data / "items.csv", "--interactions", data / "interactions.csv").code == 0
+    refused = run("fit", "--config", dirty, "--out", tmp_path / "b")
+    assert refused.code == 1
+    assert "there is no folder nowhere/at/all" in refused.err
+
+
+@pytest.mark.parametrize("holdout", ["time", "cold-items", "cold-users"])
+def test_other_holdouts(run, data, plain_config, tmp_path, holdout):
+    command = ("fit", "--dataset", data, "--config", plain_config, "--holdout", holdout, "--out", tmp_path / "b")
+    result = run(*command)
+    assert result.code == 0, result.err
+    assert llmrec.load(tmp_path / "b").about["holdout"] == holdout
+
+
+def test_the_holdouts_are_the_splits():
+    from llmrec.cli.data import SplitChoice
+    from llmrec.cli.source import HoldoutChoice
+    from llmrec.data import SPLITS
+
+    assert [choice.value for choice in HoldoutChoice] == ["none", *SPLITS]
+    assert [choice.value for choice in SplitChoice] == list(SPLITS)
 
 
 def test_a_place_that_is_taken_is_refused_before_any_work(run, files, plain_config, tmp_path):

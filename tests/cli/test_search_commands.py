@@ -99,7 +99,9 @@ def test_awkward_fields(run, plain_config, tmp_path):
     for user in range(5):
         for item in run("recommend", "--bundle", tmp_path / "b", "--users", f"u{user}", "--json").json[0]["items"]:
             found[item["item_id"]] = item["fields"]
-    assert [found[f"i{row}"]["title"] for row in range(5)] == titles
+    assert [found[f"i{row}"]["title"] for row in range(5)] == [
+        title.replace("\x1b", "").replace("\x07", "") for title in titles
+    ]
     assert [found[f"i{row}"]["score"] for row in range(5)] == [None, None, 1.5, None, 2.0]
     assert [found[f"i{row}"]["rank"] for row in (0, 4)] == ["1970-01-01", None]
     table = run("recommend", "--bundle", tmp_path / "b", "--users", "u0,u1,u2,u3,u4")
