@@ -48,9 +48,11 @@ def main(n_items: int = 100_000, n_users: int = 20_000) -> None:
         render_items(load_template(name), catalog)
         result[f"{name} seconds"] = round(time.perf_counter() - start, 3)
     lengths = np.full(n_users, 50)
-    items = np.random.default_rng(0).integers(0, n_items, int(lengths.sum())).astype(np.int32)
-    queries = Queries(np.concatenate([[0], np.cumsum(lengths)]), items)
-    for name in ("user/recent", "user/profile"):
+    rng = np.random.default_rng(0)
+    items = rng.integers(0, n_items, int(lengths.sum())).astype(np.int32)
+    ratings = rng.integers(1, 6, len(items)).astype(np.float32)
+    queries = Queries(np.concatenate([[0], np.cumsum(lengths)]), items, ratings=ratings)
+    for name in ("user/recent", "user/profile", "user/ratings"):
         start = time.perf_counter()
         render_users(load_template(name), catalog, queries, 120, WordCounter())
         result[f"{name} seconds"] = round(time.perf_counter() - start, 3)
