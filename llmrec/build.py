@@ -117,7 +117,7 @@ def fit(
         recommender = _assemble(config, material, catalog, stages, policies)
     if material.final is not material.train:
         progress("fitting the retrievers again, now on all interactions")
-        context = replace(context, train=material.final)
+        context = replace(context, train=material.final, validation=None)  # it is trained on now
         stages = tuple(_refit(done, stage, context) for done, stage in zip(stages, config.stages, strict=True))
     about = describe_fit(config, catalog, interactions, holdout, users)
     return replace(_assemble(config, material, catalog, stages, policies), about=about)
@@ -131,7 +131,8 @@ def _check_holdout(holdout: str) -> None:
 def _check_installed(config: Config) -> None:
     """Find a missing package now, not after minutes of work."""
     for stage in config.stages:
-        for settings in (*_settings(stage, "retriever"), *_settings(stage, "scorer")):
+        fusion = resolve(f"{stage.name}_fusion", {"type": "rrf", **stage.fusion}, "fusion", stage.name)
+        for settings in (*_settings(stage, "retriever"), *_settings(stage, "scorer"), fusion):
             for package in settings.component.requires:
                 if find_spec(package) is None:
                     raise MissingExtraError(package, settings.component.extra)
@@ -235,7 +236,8 @@ def _tuning_candidates(
 
 
 def _refit(stage: Stage, config: StageConfig, context: FitContext) -> Stage:
-    retrievers = tuple((_fit_one(s, context), s.depth) for s in _settings(config, "retriever"))
+    fitted = zip(_settings(config, "retriever"), stage.retrievers, strict=True)
+    retrievers = tuple((_fit_one(s, replace(context, earlier=done)), s.depth) for s, (done, _) in fitted)
     return replace(stage, retrievers=retrievers)
 
 

@@ -110,9 +110,10 @@ def _summary(structure: Mapping[str, Any], parts: Mapping[str, State]) -> str:
     for place, stage in enumerate(structure.get("stages", ()), start=1):
         sources = [f"{named(name)} (depth {depth})" for name, depth in stage["retrievers"]]
         sources += [named(name) for name in stage["scorers"]]
-        weights = parts.get(f"components/{stage['fusion']}", State()).config.get("weights") or {}
-        known = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
-        fused = f"fused by {named(stage['fusion'])}{f' with weights {known}' if known else ''}"
+        fusion = parts.get(f"components/{stage['fusion']}", State()).config
+        known = ", ".join(f"{name} {weight:g}" for name, weight in (fusion.get("weights") or {}).items())
+        known = fusion.get("summary") or (f"weights {known}" if known else "")
+        fused = f"fused by {named(stage['fusion'])}{f' with {known}' if known else ''}"
         listed = ", ".join(sources) or "no source"
         lines.append(f"{place}. **{stage['name']}**: {listed}; {fused}; the best {stage['keep']} go on.")
     policies = ", ".join(named(name) for name in structure.get("policies", ()))

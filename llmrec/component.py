@@ -97,6 +97,8 @@ class FitContext:
         candidates: for a fusion, the stage's columns on the validation queries, one row per case; or None.
         wish_columns: for a fusion, the columns that understand a free-text wish.
         first_stage: what the stages before rank, for components that learn from their mistakes; or None.
+        earlier: on a refit, what the same fit gave when the validation cases were still to be foretold: how long to
+            train was tuned then. Else None.
         work: a folder for what training writes.
         seed: for every random choice.
         progress: told what is going on, in a few words.
@@ -109,6 +111,7 @@ class FitContext:
     candidates: Candidates | None = None
     wish_columns: tuple[str, ...] = ()
     first_stage: Proposes | None = None
+    earlier: Any = None
     work: Path = field(default_factory=lambda: Path("runs"))
     seed: int = 0
     progress: Callable[[str], None] = silent

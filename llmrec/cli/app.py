@@ -25,6 +25,7 @@ from llmrec.cli.recommend import recommend
 from llmrec.cli.render import render
 from llmrec.cli.runtime import with_runtime
 from llmrec.cli.search import search, similar
+from llmrec.cli.train import encoder, pretrain
 
 __all__ = ["ENTRIES", "Entry", "app"]
 
@@ -62,6 +63,8 @@ ENTRIES = (
     Entry(show, DATA, "llmrec config show --config shop.toml --set stages.hybrid.keep=50", group="config"),
     Entry(schema, DATA, "llmrec config schema > llmrec.schema.json", group="config"),
     Entry(fit, MAKE, "llmrec fit --items items.csv --interactions log.csv --out bundles/shop", runs_models=True),
+    Entry(encoder, MAKE, "llmrec train encoder --dataset ml-100k --out models/tuned", group="train", runs_models=True),
+    Entry(pretrain, MAKE, "llmrec train pretrain --dataset ml-100k --out models/mlm", group="train", runs_models=True),
     Entry(add, MAKE, "llmrec items add --bundle bundles/shop new.csv", group="items", runs_models=True),
     Entry(
         change,
@@ -88,6 +91,7 @@ ENTRIES = (
 
 GROUPS = {
     "data": "Check data, describe them, and split them for other libraries.",
+    "train": "Train the models a pipeline is made of.",
     "items": "Add, change and delete items of a saved bundle, without training.",
     "config": "Show the configuration a command would use, and what may stand in one.",
 }

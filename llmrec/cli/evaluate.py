@@ -181,12 +181,21 @@ def _measure(
     metric = f"NDCG@{main_cutoff(reports)}"
     best = max(rivals or list(reports), key=lambda name: reports[name].metrics[metric].mean)
     main = stages[-1] if stages else next(iter(reports))
-    return put_together(reports, benchmark.user_ids(test), main=main, baseline=best)
+    ceilings = () if recommender is None else benchmark.ceilings(recommender, test)
+    return put_together(reports, benchmark.user_ids(test), main=main, baseline=best, ceilings=ceilings)
 
 
 def show(found: Mapping[str, Evaluation], *, as_json: bool) -> None:
     """Print evaluations, by test: one JSON document, or tables and the protocol."""
-    from llmrec.evaluate import compare, comparison_rows, cutoffs_of, evaluations_to_dict, main_cutoff, strata_rows
+    from llmrec.evaluate import (
+        ceiling_rows,
+        compare,
+        comparison_rows,
+        cutoffs_of,
+        evaluations_to_dict,
+        main_cutoff,
+        strata_rows,
+    )
 
     if as_json:
         print_json(evaluations_to_dict(found))
@@ -197,6 +206,8 @@ def show(found: Mapping[str, Evaluation], *, as_json: bool) -> None:
         cutoff, title = main_cutoff(reports), None if len(found) == 1 else test
         for k in cutoffs_of(reports):
             print_rows(console, compare(reports, k=k), title=title)
+        if evaluation.ceilings:
+            print_rows(console, ceiling_rows(evaluation.ceilings), title=title)
         for kind in reports[evaluation.main].strata:
             print_rows(console, strata_rows(reports, kind, metric=f"NDCG@{cutoff}"), title=title)
         for metric in dict.fromkeys(one.metric for one in evaluation.comparisons):

@@ -48,6 +48,10 @@ def fit(
     config: ConfigOption = None,
     sets: SetOption = None,
     holdout: Annotated[HoldoutChoice, typer.Option("--holdout", help=_HOLDOUT)] = HoldoutChoice.none,
+    work: Annotated[
+        Path | None,
+        typer.Option("--work", metavar="FOLDER", help="Keep what training writes there: started again, a fit goes on."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fit a recommender and save it as a bundle.
@@ -69,7 +73,13 @@ def fit(
         for line in _told(data.cleaning):
             say(line)
         recommender = fit_recommender(
-            project.pipeline, data.catalog, data.interactions, users=data.users, holdout=holdout.value, progress=say
+            project.pipeline,
+            data.catalog,
+            data.interactions,
+            users=data.users,
+            holdout=holdout.value,
+            work=work,
+            progress=say,
         )
         say("saving the bundle")
         path = recommender.with_notes(**notes).save(out)

@@ -16,7 +16,7 @@ from llmrec.errors import ConfigError
 if TYPE_CHECKING:
     from llmrec.config import Project
 
-__all__ = ["Layers", "leaves", "read_layers"]
+__all__ = ["Layers", "leaves", "read_layers", "read_value"]
 
 VARIABLE = "LLMREC_SET"
 _NOT_QUOTED = r"""(?=(?:[^"']|"[^"]*"|'[^']*')*$)"""
@@ -107,10 +107,10 @@ def _parse(entry: str, origin: str) -> tuple[_Path, Any]:
             raise wrong
         ((key, node),) = node.items()
         path.append(key)
-    return tuple(path), _value(text)
+    return tuple(path), read_value(text)
 
 
-def _value(text: str) -> Any:
+def read_value(text: str) -> Any:
     """Read a value as TOML; what is none is text."""
     try:
         found = tomllib.loads(f"value = {text}")

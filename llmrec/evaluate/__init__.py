@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llmrec.evaluate.benchmark import Benchmark, Trial, Wanted, benchmark_of, benchmark_on
 from llmrec.evaluate.cases import Case, cases_of, judge, parts, sample_cases
+from llmrec.evaluate.ceiling import CandidateRecall, candidate_recall, ceiling_rows
 from llmrec.evaluate.comparison import Comparison, comparisons
 from llmrec.evaluate.evaluation import Evaluation, cutoffs_of, evaluation_markdown, main_cutoff, put_together
 from llmrec.evaluate.lists import FieldDiversity, ListMetric, Miscalibration, VectorDiversity, categories_of
@@ -44,6 +45,7 @@ from llmrec.evaluate.unseen import check_honest, check_unseen
 __all__ = [
     "ACCURACY",
     "Benchmark",
+    "CandidateRecall",
     "Case",
     "Comparison",
     "Evaluation",
@@ -68,8 +70,10 @@ __all__ = [
     "benchmark_of",
     "benchmark_on",
     "bootstrap_interval",
+    "candidate_recall",
     "cases_of",
     "categories_of",
+    "ceiling_rows",
     "check_honest",
     "check_report_place",
     "check_unseen",

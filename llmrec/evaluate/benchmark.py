@@ -11,6 +11,7 @@ import numpy as np
 from llmrec.data import Catalog, Holdout, Interactions, split_by
 from llmrec.errors import DataError
 from llmrec.evaluate.cases import Case, cases_of, judge, sample_cases
+from llmrec.evaluate.ceiling import CandidateRecall, candidate_recall
 from llmrec.evaluate.lists import ListMetric
 from llmrec.evaluate.peers import read_lists, repeats_history
 from llmrec.evaluate.protocol import ProtocolCard, split_card
@@ -84,6 +85,10 @@ class Benchmark:
         case = Case(recommender, trial.holdout, trial.card.note, trial.card)
         (report,) = judge(self.interactions, {"": case}, k=self.wanted.k, extra=self.wanted.extra).values()
         return self._finished(report, trial)
+
+    def ceilings(self, recommender: Recommender, test: str) -> tuple[CandidateRecall, ...]:
+        """Say how many targets of one test are among the candidates of each stage; see `candidate_recall`."""
+        return candidate_recall(recommender, self.trials[test].holdout)
 
     def measure_lists(self, path: Path, test: str) -> Report:
         """Judge lists from a file on one test; see `read_lists`.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmrec.errors import ConfigError, DataError
+from llmrec.evaluate.ceiling import CandidateRecall, ceiling_rows
 from llmrec.evaluate.comparison import Comparison, comparisons
 from llmrec.evaluate.report import Report
 from llmrec.evaluate.tables import all_metrics, compare, comparison_rows, strata_rows, to_markdown
@@ -24,6 +25,7 @@ class Evaluation:
         baseline: the method the others are compared with.
         comparisons: every other method against the baseline.
         user_ids: n ids, of the users whose values the reports hold, in their order.
+        ceilings: of the main method, how many targets are among the candidates of each stage; empty if unknown.
     """
 
     reports: Mapping[str, Report]
@@ -31,6 +33,7 @@ class Evaluation:
     baseline: str
     comparisons: tuple[Comparison, ...]
     user_ids: tuple[str, ...]
+    ceilings: tuple[CandidateRecall, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, in a fixed order; without the values of single users."""
@@ -39,6 +42,7 @@ class Evaluation:
             "baseline": self.baseline,
             "reports": {name: report.to_dict() for name, report in self.reports.items()},
             "differences": [found.to_dict() for found in self.comparisons],
+            "candidates": [found.to_dict() for found in self.ceilings],
         }
 
 
@@ -49,6 +53,7 @@ def put_together(
     main: str,
     baseline: str,
     metrics: Sequence[str] | None = None,
+    ceilings: Sequence[CandidateRecall] = (),
 ) -> Evaluation:
     """Compare every report with the baseline.
 
@@ -58,6 +63,7 @@ def put_together(
         main: the method the evaluation is about.
         baseline: what the others are compared with.
         metrics: what is compared; none: NDCG at the main cut-off.
+        ceilings: of the main method; see `candidate_recall`.
 
     Raises:
         ConfigError: a name is not among the reports, or a report does not hold a metric.
@@ -70,7 +76,8 @@ def put_together(
     if len(user_ids) != len(reports[main].user_rows):
         raise DataError(f"need one id per user: {len(user_ids)} ids, {len(reports[main].user_rows)} users")
     wanted = [f"NDCG@{main_cutoff(reports)}"] if metrics is None else metrics
-    return Evaluation(dict(reports), main, baseline, tuple(comparisons(reports, baseline, wanted)), tuple(user_ids))
+    compared = tuple(comparisons(reports, baseline, wanted))
+    return Evaluation(dict(reports), main, baseline, compared, tuple(user_ids), tuple(ceilings))
 
 
 def cutoffs_of(reports: Mapping[str, Report]) -> list[int]:
@@ -108,6 +115,12 @@ def evaluation_markdown(title: str, found: Evaluation, pictures: Sequence[tuple[
     card = reports[found.main].card
     blocks = [f"# {title}", f"Protocol: {card}.", "Intervals are 95% percentile bootstrap intervals over users."]
     blocks += [to_markdown(compare(reports, k=k)) for k in cutoffs_of(reports)]
+    if found.ceilings:
+        blocks += [
+            f"## Ceiling of {found.main}",
+            "The share of targets that are among a stage's candidates at all; no ranking of them can find more.",
+            to_markdown(ceiling_rows(found.ceilings)),
+        ]
     for metric in dict.fromkeys(one.metric for one in found.comparisons):
         rows = [one for one in found.comparisons if one.metric == metric]
         blocks += [

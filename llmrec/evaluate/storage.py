@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from llmrec.errors import DataError, LlmrecError
+from llmrec.evaluate.ceiling import CandidateRecall
 from llmrec.evaluate.comparison import Comparison
 from llmrec.evaluate.evaluation import Evaluation, evaluation_markdown
 from llmrec.evaluate.metrics import Float64Array
@@ -182,7 +183,8 @@ def _evaluation(folder: Path, test: str, stored: Mapping[str, Any], groups: Iter
         reports[method] = Report.from_dict(found, values, rows)
     comparisons = tuple(Comparison.from_dict(found) for found in stored["differences"])
     user_ids = () if ids is None else tuple(ids.to_pylist())
-    return Evaluation(reports, stored["main"], stored["baseline"], comparisons, user_ids)
+    ceilings = tuple(CandidateRecall.from_dict(found) for found in stored.get("candidates", ()))  # older reports: none
+    return Evaluation(reports, stored["main"], stored["baseline"], comparisons, user_ids, ceilings)
 
 
 def _checked_values(folder: Path, table: Any, names: tuple[str, str, str], mean: float) -> Float64Array:

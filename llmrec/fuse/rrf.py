@@ -15,10 +15,12 @@ from llmrec.component import Component, ComponentConfig, FitContext
 from llmrec.data import Catalog
 from llmrec.errors import ConfigError
 from llmrec.fuse.base import column_ranks
-from llmrec.types import BoolArray, Candidates, Float32Array, Int32Array, Queries, State
+from llmrec.types import BoolArray, Candidates, Float32Array, Int32Array, Int64Array, Queries, State
 
 __all__ = ["COMPONENT", "ReciprocalRankFusion", "RrfConfig", "fit_rrf"]
 
+CACHED_CELLS = 2**15
+"""Candidates that tuning looks at in one go."""
 Float64Array = NDArray[np.float64]
 Weights = Mapping[str, float]
 
@@ -139,10 +141,11 @@ def _mean_reciprocal(
     # Not float64: this runs over all users x candidates, and ranks need no more digits.
     shape = next(iter(ranks.values())).shape
     total, evidence = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    places = np.float32(constant) + np.arange(1, shape[1] + 1, dtype=np.float32)
     for name, weight in sorted(weights.items()):  # sums of floats depend on the order, scores must not
         rank = ranks[name]
-        total += np.where(rank > 0, np.float32(weight) / (np.float32(constant) + np.maximum(rank, 1)), np.float32(0))
-        evidence += np.where(rank > 0, np.float32(weight), np.float32(0))
+        total += np.concatenate([np.zeros(1, np.float32), np.float32(weight) / places])[rank]
+        evidence += (rank > 0) * np.float32(weight)
     mean = np.divide(total, evidence, out=np.zeros(shape, np.float32), where=evidence > 0)
     return mean, evidence
 
@@ -165,11 +168,15 @@ def fit_rrf(
     names = list(candidates.columns)
     if len(targets) == 0:
         return ReciprocalRankFusion(name, config, dict.fromkeys(names, 1.0))
-    is_target = candidates.items == targets[:, None]
     ranks = {n: column_ranks(candidates.columns[n]) for n in names}
+    parts = _parts(ranks, candidates.items, targets)
 
     def quality(weights: Weights) -> Float64Array:
-        return _ndcg(_fuse(ranks, weights, config.constant, config.new_item_share), is_target, candidates.items >= 0)
+        found = np.zeros(len(targets))
+        for rows, columns, is_target, valid in parts:
+            fused = _fuse(columns, weights, config.constant, config.new_item_share)
+            found[rows] = _ndcg(fused, is_target, valid)
+        return found
 
     single = {n: quality({m: float(m == n) for m in names}) for n in names}
     lead = max(single, key=lambda n: float(single[n].mean()))
@@ -182,6 +189,25 @@ def fit_rrf(
             if (found := _lower_bound(quality(trial) - single[lead], config.caution)) > best:
                 best, weights = found, trial
     return ReciprocalRankFusion(name, config, weights)
+
+
+def _parts(
+    ranks: Mapping[str, Int32Array], items: Int32Array, targets: Int32Array
+) -> list[tuple[Int64Array, dict[str, Int32Array], BoolArray, BoolArray]]:
+    """Cut the cases into parts that stay in the processor's cache while hundreds of weights are tried on them.
+
+    Returns:
+        Of each part the case numbers, the ranks, and where targets and candidates are; cases whose target is not among
+        the candidates are in none, since no weights change that.
+    """
+    with_target = np.flatnonzero((items == targets[:, None]).any(axis=1)).astype(np.int64)
+    size = max(1, CACHED_CELLS // max(1, items.shape[1]))
+    parts = []
+    for start in range(0, len(with_target), size):
+        rows = with_target[start : start + size]
+        columns = {name: rank[rows] for name, rank in ranks.items()}
+        parts.append((rows, columns, items[rows] == targets[rows, None], items[rows] >= 0))
+    return parts
 
 
 def _lower_bound(gain: Float64Array, caution: float) -> float:

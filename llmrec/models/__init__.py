@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmrec.models.cache import EmbeddingCache
-from llmrec.models.device import Placement, best_placement, explain_placement, set_threads
+from llmrec.models.device import Placement, best_placement, cpu_threads, explain_placement, set_threads
 from llmrec.models.encoder import TextEncoder
 from llmrec.models.pair_scorer import PairScorer
 from llmrec.models.quiet import quiet_transformers
@@ -16,6 +16,7 @@ __all__ = [
     "TextEncoder",
     "TextReader",
     "best_placement",
+    "cpu_threads",
     "explain_placement",
     "quiet_transformers",
     "set_threads",

@@ -13,7 +13,7 @@ from llmrec.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DTYPES", "Placement", "best_placement", "explain_placement", "set_threads"]
+__all__ = ["DTYPES", "Placement", "best_placement", "cpu_threads", "explain_placement", "set_threads"]
 
 DTYPES = ("float32", "bfloat16", "float16")
 """Number formats a model can run in."""
@@ -110,6 +110,13 @@ def set_threads() -> int:
     if threads != torch.get_num_threads():
         torch.set_num_threads(threads)
     return threads
+
+
+def cpu_threads() -> int:
+    """How many threads a library beside torch may use: as `LLMREC_THREADS` or `OMP_NUM_THREADS` say, or the cores."""
+    openmp = os.environ.get("OMP_NUM_THREADS", "")
+    given = int(openmp) if openmp.isdecimal() and int(openmp) > 0 else None
+    return _threads_from_environment() or given or _usable_cores()
 
 
 def _threads_from_environment() -> int | None:

@@ -79,7 +79,8 @@ def recency_matrix(queries: Queries, decay: float, n_items: int) -> sp.csr_matri
     if queries.weights is not None:
         values = values * queries.weights
     shape = (len(queries), n_items)
-    return sp.csr_matrix((values.astype(np.float32), queries.items, queries.offsets), shape=shape)
+    # copied: scipy sorts the indices of a matrix in place, now and then, and these are the queries' own
+    return sp.csr_matrix((values.astype(np.float32), queries.items, queries.offsets), shape=shape, copy=True)
 
 
 def top_k(scores: Float32Array, k: int, tie_order: NDArray[np.uint64]) -> Ranking:

@@ -20,7 +20,7 @@ from llmrec.cli.app import ENTRIES, app
 PANELS = {
     "Start here": ["demo", "doctor"],
     "Data and configuration": ["data", "config"],
-    "Make a recommender": ["fit", "items", "push"],
+    "Make a recommender": ["fit", "train", "items", "push"],
     "Ask a recommender": ["recommend", "similar", "search"],
     "Judge recommenders": ["evaluate", "compare"],
     "Look closer": ["render", "assets"],

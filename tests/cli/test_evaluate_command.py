@@ -30,9 +30,12 @@ def report(printed):
 
 
 def test_json(report):
-    assert set(report) == {"main", "reports", "baseline", "differences"}
+    assert set(report) == {"main", "reports", "baseline", "differences", "candidates"}
     assert set(report["reports"]) == {"popularity", "ease", "hybrid"}
     assert report["main"] == "hybrid"
+    (ceiling,) = report["candidates"]
+    assert ceiling["stage"] == "hybrid"
+    assert report["reports"]["hybrid"]["metrics"]["Recall@10"]["mean"] <= ceiling["fused"] <= ceiling["union"] <= 1
     for found in report["reports"].values():
         assert set(found) == REPORT_KEYS
         assert set(found["metrics"]) == {f"{name}@10" for name in ACCURACY}
@@ -67,6 +70,8 @@ def test_table(run, held_bundle, data, report):
         assert name in rows
     assert result.out.splitlines()[-1].startswith("LOO (leave last out")
     assert "history excluded" in result.out
+    assert f"{report['candidates'][0]['union']:.4f}" in result.out
+    assert "Recall of all" in result.out
 
 
 def test_a_sample_says_so(run, held_bundle, data):

@@ -99,6 +99,11 @@ def places(run, data, text_bundle, held_bundle, text_config, bert, tmp_path_fact
 RUNS = {
     "doctor": ["doctor"],
     "fit": ["fit --dataset {data} --config {config} --out {new}/fitted"],
+    "train-encoder": [
+        "train encoder --dataset {data} --out {new}/tuned --setting encoder={bert} --setting batch_size=16 "
+        "--setting pairs=32 --setting item_template=item/title --setting checks=1"
+    ],
+    "train-pretrain": ["train pretrain --dataset {data} --out {new}/mlm --encoder {bert} --template item/title"],
     "recommend": [
         "recommend --bundle {text} --users u1,u2",
         "recommend --bundle {text} --history i3 --wish zoo",

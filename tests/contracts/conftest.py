@@ -13,18 +13,29 @@ from llmrec.fuse import ReciprocalRankFusion, RrfConfig
 from llmrec.models import PairScorer, TextEncoder
 from llmrec.rerank import CrossEncoder
 from llmrec.retrieve import (
+    AlsConfig,
     Bm25Config,
+    BprConfig,
     DenseConfig,
     EaseConfig,
     ItemKnnConfig,
+    MultVaeConfig,
+    NextItemConfig,
     PopularityConfig,
+    TransitionConfig,
+    fit_als,
     fit_bm25,
+    fit_bpr,
     fit_dense,
     fit_ease,
     fit_item_knn,
+    fit_multvae,
+    fit_next_item,
     fit_popularity,
+    fit_transition,
 )
 from llmrec.testing.contracts import reload
+from llmrec.testing.fusion import learned_fusion
 from llmrec.text import load_template
 from llmrec.types import Candidates
 
@@ -32,6 +43,24 @@ from llmrec.types import Candidates
 def _dense(get, **settings):
     config = DenseConfig(encoder=str(get("bert")), **settings)
     return fit_dense(get("catalog"), config, TextEncoder.load(config.encoder), name="dense")
+
+
+def _sequence(get, work, **settings):
+    component = find_component("sequence")
+    sizes = {"encoder": str(get("bert")), "item_template": "item/title", "dim": 8, "epochs": 2, "max_length": 4}
+    context = FitContext("sequence", get("catalog"), get("interactions"), work=work)
+    return component.fit(context, component.config.model_validate({**sizes, **settings}))
+
+
+def _tuned(get):
+    component = find_component("tuned_dense")
+    sizes = {"encoder": str(get("bert")), "item_template": "item/title", "batch_size": 16}
+    context = FitContext("tuned_dense", get("catalog"), get("interactions"), work=get("work"))
+    return component.fit(context, component.config.model_validate(sizes))
+
+
+def _log_model(fit, config, **options):
+    return lambda get: fit(get("interactions"), get("catalog"), config, **options)
 
 
 def _pairs(get):
@@ -55,17 +84,31 @@ MAKERS = {
             get("interactions"), get("catalog"), PopularityConfig(half_life=1e-4)
         ),
         "ease": lambda get: fit_ease(get("interactions"), get("catalog"), EaseConfig(l2=5.0)),
+        "ease/text": _log_model(fit_ease, EaseConfig(l2=5.0, text_weight=2.0, top=5)),
+        "next_item": _log_model(fit_next_item, NextItemConfig(l2=5.0)),
+        "next_item/text": _log_model(fit_next_item, NextItemConfig(l2=5.0, text_weight=2.0, top=5)),
+        "transition": _log_model(fit_transition, TransitionConfig(neighbours=4)),
+        "sequence": lambda get: _sequence(get, get("work"), items="both"),
+        "sequence/text": lambda get: _sequence(get, get("work"), items="text", loss="sampled", negatives=4),
+        "sequence/id": lambda get: _sequence(get, get("work"), items="id", architecture="gru"),
+        "als": _log_model(fit_als, AlsConfig(factors=4)),
+        "multvae": _log_model(fit_multvae, MultVaeConfig(hidden=8, latent=4, epochs=5)),
+        "bpr": _log_model(fit_bpr, BprConfig(factors=4, iterations=10)),
+        "bpr/ridge": _log_model(fit_bpr, BprConfig(factors=4, iterations=10, fold_in="ridge")),
         "item_knn": lambda get: fit_item_knn(get("interactions"), get("catalog"), ItemKnnConfig(neighbours=4)),
         "bm25": lambda get: fit_bm25(get("catalog"), Bm25Config()),
         "bm25/bigrams": lambda get: fit_bm25(get("catalog"), Bm25Config(tokenizer="bigrams", history=2)),
         "dense": _dense,
+        "tuned_dense": _tuned,
         "dense/hnsw": lambda get: _dense(get, index="hnsw"),
         "dense/ivfpq": lambda get: _dense(get, index="ivfpq"),
         "dense/user text": lambda get: _dense(get, user_template="user/recent"),
     },
     "scorer": {"cross_encoder": _pairs},
     "fusion": {
-        "rrf": lambda get: ReciprocalRankFusion("rrf", RrfConfig(), {"ease": 1.0, "dense": 0.5, "popularity": 0.0})
+        "rrf": lambda get: ReciprocalRankFusion("rrf", RrfConfig(), {"ease": 1.0, "dense": 0.5, "popularity": 0.0}),
+        "lambdamart": lambda get: learned_fusion(get("catalog"), get("interactions")),
+        "lambdamart/fallback": lambda get: learned_fusion(get("catalog"), get("interactions"), n=30),
     },
     "policy": {
         "seen": _policy("seen"),
@@ -87,6 +130,12 @@ def pytest_generate_tests(metafunc):
     for role, makers in MAKERS.items():
         if role in metafunc.fixturenames:
             metafunc.parametrize(role, makers, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def work(tmp_path_factory):
+    """A folder for what training writes."""
+    return tmp_path_factory.mktemp("work")
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from pyarrow import parquet
 
 from llmrec.errors import ConfigError, DataError, LlmrecError, MissingExtraError
 from llmrec.evaluate import (
+    CandidateRecall,
     check_report_place,
     compare_pairs,
     evaluations_to_dict,
@@ -26,7 +27,8 @@ from llmrec.evaluate import (
 @pytest.fixture(scope="module")
 def evaluation(make_report, user_ids):
     reports = {name: make_report(seed, ks=(5, 20), strata=True) for seed, name in enumerate(["ease", "text", "both"])}
-    return put_together(reports, user_ids, main="both", baseline="ease")
+    ceilings = [CandidateRecall("hybrid", 40.5, 0.5, 200, 0.45, 0.2)]
+    return put_together(reports, user_ids, main="both", baseline="ease", ceilings=ceilings)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,7 @@ def test_everything_comes_back(evaluation, folder):
     assert found.to_dict() == evaluation.to_dict()
     assert found.user_ids == evaluation.user_ids
     assert found.comparisons == evaluation.comparisons
+    assert found.ceilings == evaluation.ceilings != ()
     for name, report in evaluation.reports.items():
         assert found.reports[name].strata == report.strata
         np.testing.assert_array_equal(found.reports[name].user_rows, report.user_rows)
@@ -76,7 +79,7 @@ def test_json_is_what_the_dict_says(evaluation, folder):
     stored = json.loads((folder / "report.json").read_text())
     assert stored == evaluations_to_dict({"last": evaluation})
     assert list(stored) == ["kind", "format", "llmrec", "tests"]
-    assert list(stored["tests"]["last"]) == ["main", "baseline", "reports", "differences"]
+    assert list(stored["tests"]["last"]) == ["main", "baseline", "reports", "differences", "candidates"]
 
 
 def test_values_are_one_row_a_user_and_metric(evaluation, folder):
@@ -97,6 +100,8 @@ def test_markdown_says_everything(evaluation, folder):
     for part in ("NDCG@5", "Precision@20", "p (Holm)", "corrected for all 2 comparisons", "NDCG@20 minus ease"):
         assert part in text
     assert str(evaluation.reports["text"].strata["popularity"][1].metrics["NDCG@20"]) in text
+    assert "## Ceiling of both" in text
+    assert " 40.5 | " in text
     assert "png" not in text
     assert "short" not in text
 

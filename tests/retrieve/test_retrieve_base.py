@@ -103,3 +103,10 @@ def test_retrieving_masks_what_must_not_come_back(monkeypatch, cells):
     )
     np.testing.assert_array_equal(found.items, [[1, 0, -1, -1, -1, -1], [4, 1, 0, -1, -1, -1]])
     np.testing.assert_array_equal(scores, np.float32([0, 1, 2, np.nan, 4, 5]))
+
+
+def test_recency_leaves_the_queries_alone():
+    """Scipy sorts the indices of a matrix in place, as `abs` does."""
+    queries = Queries.from_lists([[3, 1, 2]])
+    abs(recency_matrix(queries, 0.5, 4))
+    assert queries.items.tolist() == [3, 1, 2]

@@ -1,0 +1,161 @@
+"""Item-item weights read with a recency-weighted history: what EASE, item-kNN and next-item models come to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from llmrec.component import ComponentConfig
+from llmrec.data import Catalog
+from llmrec.retrieve.base import descending_bits, rank_ties, recency_matrix, retrieve_dense_scores, score_dense_scores
+from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
+
+__all__ = ["ItemItem", "ReadsHistory", "keep_highest", "keep_strongest", "load_item_item"]
+
+BLOCK = 1024
+"""Columns of a dense matrix that are cut at once."""
+
+
+class ReadsHistory(Protocol):
+    """Settings that say how a history is read."""
+
+    @property
+    def decay(self) -> float:
+        """Weight of an interaction relative to the one after it."""
+
+    def model_dump(self) -> dict[str, Any]:
+        """Return all settings as JSON values."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemItem:
+    """Scores an item by the recency-weighted sum of its weights from the items of the history.
+
+    Attributes:
+        component: the registered name of what was fitted.
+        name: the score column.
+        config: its settings.
+        weights: [m, m] over the m items of the catalog at fit time; row i: what an item i of the history adds to the
+            score of each item. Float32 array, or Float32 CSR of the strongest only.
+        known: Bool[n_items], True for items with an interaction in training.
+        active: Bool[n_items], False for deleted items.
+        tie_order: UInt64[n_items].
+    """
+
+    component: str
+    name: str
+    config: ReadsHistory
+    weights: Float32Array | sp.csr_matrix
+    known: BoolArray
+    active: BoolArray
+    tie_order: NDArray[np.uint64]
+
+    def retrieve(self, queries: Queries, k: int) -> Ranking:
+        """Return the k best items per query; none for a query without a usable history."""
+        return retrieve_dense_scores(self._all, queries, k, self.active, self.tie_order)
+
+    def score(self, queries: Queries, items: Int32Array) -> Float32Array:
+        """Score items, Float32[n, k]; NaN at pads, for items unseen in training, and where no weight is stored."""
+        return score_dense_scores(self._all, queries, items, len(self.known))
+
+    def with_items(self, catalog: Catalog, changed: Int32Array) -> Self:
+        """Return the same model over a grown catalog; it has no evidence on the new items."""
+        known = np.zeros(len(catalog), dtype=np.bool_)
+        known[: len(self.known)] = self.known
+        return type(self)(
+            self.component, self.name, self.config, self.weights, known, catalog.active, catalog.tie_order
+        )
+
+    def state(self) -> State:
+        """Return the weights and settings."""
+        return State(self.config.model_dump(), {**_arrays(self.weights), "known": self.known})
+
+    def _all(self, queries: Queries) -> Float32Array:
+        history = recency_matrix(queries, self.config.decay, len(self.known))
+        m = self.weights.shape[0]
+        scores = np.full((len(queries), len(self.known)), np.nan, dtype=np.float32)
+        added = history[:, :m] @ self.weights
+        if sp.issparse(added):
+            scores[:, :m] = added.toarray()
+            scores[scores == 0] = np.nan
+        else:
+            scores[:, :m] = added
+            # weights may be negative: dislikes are evidence too
+            scores[~(abs(history) @ self.known.astype(np.float32) > 0)] = np.nan
+        scores[:, ~self.known] = np.nan
+        return scores
+
+
+def load_item_item(
+    component: str, settings: type[ComponentConfig], name: str, state: State, catalog: Catalog
+) -> ItemItem:
+    """Bring a model back from `ItemItem.state`.
+
+    Args:
+        component: its registered name.
+        settings: the class of its settings, which must be a `ReadsHistory`.
+        name: the score column.
+        state: what was saved; that of an item-kNN of before there was this class does not hold `known`.
+        catalog: all items.
+    """
+    arrays = state.arrays
+    weights = _weights(arrays)
+    trained = arrays.get("known", np.ones(weights.shape[0], dtype=np.bool_))
+    known = np.zeros(len(catalog), dtype=np.bool_)
+    known[: len(trained)] = trained
+    config: Any = settings.model_validate(state.config)
+    return ItemItem(component, name, config, weights, known, catalog.active, catalog.tie_order)
+
+
+def _arrays(weights: Float32Array | sp.csr_matrix) -> dict[str, NDArray[Any]]:
+    if not sp.issparse(weights):
+        return {"weights": weights}
+    return {
+        "values": weights.data,
+        "columns": weights.indices.astype(np.int32),
+        "offsets": weights.indptr.astype(np.int64),
+    }
+
+
+def _weights(arrays: Any) -> Float32Array | sp.csr_matrix:
+    if "weights" in arrays:
+        dense: Float32Array = arrays["weights"]
+        return dense
+    m = len(arrays["offsets"]) - 1
+    return sp.csr_matrix((arrays["values"], arrays["columns"], arrays["offsets"]), shape=(m, m))
+
+
+def keep_strongest(weights: Float32Array, count: int, tie_order: NDArray[np.uint64]) -> sp.csr_matrix:
+    """Keep the `count` largest absolute weights that each item is scored with: Float32 CSR of a Float32[m, m].
+
+    Cut by scored item (column), not by item of the history: else rare items, weak in every row, would lose theirs.
+    Of equal weights at the edge, those of the lowest `tie_order` stay.
+    """
+    m = len(weights)
+    count, ties = min(count, m), rank_ties(tie_order)
+    rows, values = np.empty((m, count), np.int32), np.empty((m, count), np.float32)
+    for start in range(0, m, BLOCK):
+        block = weights[:, start : start + BLOCK].T
+        keys = (descending_bits(np.abs(block)) << np.uint64(32)) | ties
+        rows[start : start + BLOCK] = np.argpartition(keys, count - 1, axis=1)[:, :count]
+        values[start : start + BLOCK] = np.take_along_axis(block, rows[start : start + BLOCK].astype(np.int64), axis=1)
+    columns = np.repeat(np.arange(m, dtype=np.int32), count)
+    kept = sp.csr_matrix((values.ravel(), (rows.ravel(), columns)), shape=(m, m))
+    kept.eliminate_zeros()
+    return kept
+
+
+def keep_highest(weights: sp.csr_matrix, count: int, tie_order: NDArray[np.uint64]) -> sp.csr_matrix:
+    """Keep the `count` highest of each row of a Float32 CSR [r, m]; equal ones by `tie_order`, lowest first."""
+    keys = (descending_bits(weights.data) << np.uint64(32)) | rank_ties(tie_order)[weights.indices]
+    keep = np.ones(len(keys), dtype=np.bool_)
+    for row in np.flatnonzero(np.diff(weights.indptr) > count):
+        start, stop = weights.indptr[row : row + 2]
+        keep[start + np.argpartition(keys[start:stop], count - 1)[count:]] = False
+    lengths = np.add.reduceat(np.append(keep, False), weights.indptr[:-1]) * (np.diff(weights.indptr) > 0)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    return sp.csr_matrix((weights.data[keep], weights.indices[keep], offsets), shape=weights.shape)
