@@ -251,6 +251,19 @@ def test_pinned_items_come_from_nowhere_else():
         assert len(asked) == 1
 
 
+def test_a_policy_gets_what_it_wants_to_see_beside_what_is_pinned():
+    class Watches(Drops):
+        def apply(self, queries, ranking, k):
+            assert (ranking.items >= 0).sum() >= self.factor * k
+            assert not np.isin(ranking.items, [5, 39]).any()
+            return first(ranking, k)
+
+    caps = find_component("caps")
+    limits = caps.fit(FitContext("caps", SHELF, None), caps.config.model_validate({"field": "kind", "at_most": 30}))
+    for before in ([], [limits]):
+        assert run([*before, Watches(factor=3), POLICIES["pin"]], 3)[0].items.tolist() == [[39, 5, 0]]
+
+
 def test_limits_count_what_is_pinned_later():
     """Whether or not it was proposed, and only where it may be shown."""
     pin, caps = find_component("pin"), find_component("caps")
