@@ -27,6 +27,7 @@ from llmrec.data import (
     leave_last_out,
     split_by,
     split_parameters,
+    with_profiles,
 )
 from llmrec.errors import ConfigError, DataError, MissingExtraError
 from llmrec.pipeline import Recommender, Searches
@@ -76,7 +77,7 @@ def fit(
         config: the pipeline.
         catalog: all items.
         interactions: what users did, loaded over this very catalog.
-        users: what else is known of users; those that tuning asks for are asked for with their profiles.
+        users: what else is known of users; training and tuning ask for them with their profiles, as serving will.
         holdout: `"none"`: use everything; after tuning, retrievers are fitted again with the interactions used
             for tuning. Otherwise for measuring, the name of a split (`SPLITS`): base models are fitted on what it
             trains on, its validation cases are for tuning only, its test is never seen. `"last"`: each user's last
@@ -104,6 +105,7 @@ def fit(
         catalog=catalog,
         train=material.train,
         validation=material.validation,
+        users=users,
         work=work or _temporary_folder(),
         seed=config.seed,
         progress=progress,
@@ -160,14 +162,14 @@ def _material(
     _check_data(catalog, interactions)
     if holdout != "none":
         split = split_by(holdout, interactions, catalog.items, config.min_interactions)
-        cases = _with_profiles(split.validation, interactions, users)
+        cases = with_profiles(split.validation, interactions, users)
         return _Material(split.train, cases, split.train, split.known, users)
     if np.diff(interactions.offsets).max() < config.min_interactions:
         nobody = np.empty(0, dtype=np.int64)
         cases = Holdout(nobody, interactions.queries(nobody), np.empty(0, dtype=np.int32))
         return _Material(interactions, cases, interactions, interactions, users)
     split = leave_last_out(interactions, config.min_interactions)
-    cases = _with_profiles(split.test, interactions, users)
+    cases = with_profiles(split.test, interactions, users)
     return _Material(split.known, cases, interactions, interactions, users)
 
 
@@ -184,13 +186,6 @@ def _check_data(catalog: Catalog, interactions: Interactions) -> None:
             f"the interactions were loaded over another catalog of {len(catalog)} items, or over this one in another "
             "order, so their rows mean other items; load them again with this catalog"
         )
-
-
-def _with_profiles(cases: Holdout, interactions: Interactions, users: Users | None) -> Holdout:
-    if users is None:
-        return cases
-    profiles = users.profiles(interactions.users.decode(cases.user_rows))
-    return replace(cases, queries=replace(cases.queries, profiles=profiles))
 
 
 def _assemble(

@@ -139,7 +139,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     file = path / MANIFEST
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}; make one with `llmrec fit`") from error
     except (OSError, ValueError) as error:
         raise BundleError(f"{file} cannot be read: {error}; restore the bundle or fit it again") from error

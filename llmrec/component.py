@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
-from llmrec.data import Catalog, Holdout, Interactions
+from llmrec.data import Catalog, Holdout, Interactions, Users
 from llmrec.errors import ConfigError
 from llmrec.types import Candidates, Int32Array, Queries, Ranking, State
 
@@ -38,9 +38,9 @@ GROUP = "llmrec.components"
 
 
 class ComponentConfig(BaseModel):
-    """Base of every component's settings: frozen, and an unknown key is an error."""
+    """Base of every component's settings: frozen; an unknown key is an error, and so is a number that is not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Saves(Protocol):
@@ -96,6 +96,7 @@ class FitContext:
         validation: cases for tuning, or None; models in `first_stage` have never seen their targets.
         candidates: for a fusion, the stage's columns on the validation queries, one row per case; or None.
         wish_columns: for a fusion, the columns that understand a free-text wish.
+        users: profiles of users, which serving shows to templates, so training must too; or None.
         first_stage: what the stages before rank, for components that learn from their mistakes; or None.
         earlier: on a refit, what the same fit gave when the validation cases were still to be foretold: how long to
             train was tuned then. Else None.
@@ -110,6 +111,7 @@ class FitContext:
     validation: Holdout | None = None
     candidates: Candidates | None = None
     wish_columns: tuple[str, ...] = ()
+    users: Users | None = None
     first_stage: Proposes | None = None
     earlier: Any = None
     work: Path = field(default_factory=lambda: Path("runs"))

@@ -19,6 +19,7 @@ from llmrec.assets import ASSETS
 from llmrec.component import Component, ComponentConfig, Role, find_component
 from llmrec.data.config import DataConfig
 from llmrec.errors import ConfigError
+from llmrec.policy import check_order
 
 __all__ = [
     "DEPTH",
@@ -121,6 +122,7 @@ class Config(BaseModel):
             resolve(f"{stage.name}_fusion", {"type": "rrf", **stage.fusion}, "fusion", stage.name)
         for name, table in self.policies.items():
             resolve(name, table, "policy", "policies")
+        check_order({name: table.get("type", name) for name, table in self.policies.items()})
         names += self.policies
         _check_names(names)
         if not self.stages[0].retrievers:
@@ -245,7 +247,9 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     """
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror or error}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"cannot read the configuration {path}: {error}") from error
     data, folder = values.get("data"), Path(path).parent
     if isinstance(data, dict):
@@ -319,7 +323,8 @@ def resolve(name: str, table: Table, role: Role, where: str) -> Settings:
         raise ConfigError(f"{where}.{name}: type must be the name of a component, got {kind!r}")
     component = find_component(kind)
     if component.role != role:
-        raise ConfigError(f"{where}: {name!r} is a {component.role} and cannot stand among the {role}s")
+        others = "policies" if role == "policy" else f"{role}s"
+        raise ConfigError(f"{where}: {name!r} is a {component.role} and cannot stand among the {others}")
     depth = values.pop("depth", DEPTH) if role == "retriever" else DEPTH
     if not isinstance(depth, int) or isinstance(depth, bool) or depth < 1:
         raise ConfigError(f"{where}.{name}: depth must be a whole number of at least 1, got {depth!r}")

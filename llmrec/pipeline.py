@@ -195,13 +195,15 @@ class Recommender:
     def decode(self, ranking: Ranking) -> list[list[Recommendation]]:
         """Turn rows back into ids: one list of recommendations per query."""
         ids = self.catalog.items
+        nothing = np.full(ranking.items.shape, None)
+        shown = nothing if ranking.propensities is None else ranking.propensities.astype(object)
         return [
             [
-                Recommendation(ids[int(item)], place + 1, float(score))
-                for place, (item, score) in enumerate(zip(items, scores, strict=True))
+                Recommendation(ids[int(item)], place + 1, float(score), propensity)
+                for place, (item, score, propensity) in enumerate(zip(*row, strict=True))
                 if item >= 0
             ]
-            for items, scores in zip(ranking.items, ranking.scores, strict=True)
+            for row in zip(ranking.items, ranking.scores, shown, strict=True)
         ]
 
     def save(self, path: str | Path) -> Path:

@@ -257,11 +257,13 @@ class Recommendation:
         item_id: the item's id.
         rank: 1-based place in the list.
         score: the final score, higher is better; comparable within one list only.
+        propensity: the chance it had of being shown at its place; None where no policy explores.
     """
 
     item_id: str
     rank: int
     score: float
+    propensity: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

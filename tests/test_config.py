@@ -72,7 +72,13 @@ def test_a_component_may_have_a_name_of_its_own(tmp_path):
         (GOOD + "[stages.scorers.other]\ntype='ease'\n", r"'other' is a retriever and cannot stand among the scorers"),
         (GOOD + "[stages.fusion]\ntype='ease'\n", r"is a retriever and cannot stand among the fusions"),
         (GOOD + "[stages.fusion]\nconstan=1\n", r"first_fusion: unknown key 'constan'; did you mean 'constant'\?"),
-        (GOOD + "[policies.ease]\n", r"is a retriever and cannot stand among the policys|'ease'"),
+        (
+            GOOD + "[policies.exploration]\n[policies.later]\ntype='boost'\nids={a=1}\n",
+            r"'later' comes after 'exploration' and would move items .* put 'later' before it",
+        ),
+        (GOOD + "[policies.boost]\nids={a=nan}\n", r"policies.boost: ids.a: .*finite number, got nan"),
+        (GOOD + "[stages.fusion]\nconstant=inf\n", r"first_fusion: constant: .*finite number, got inf"),
+        (GOOD + "[policies.ease]\n", r"is a retriever and cannot stand among the policies"),
         (GOOD + STAGE, r"the name 'first' is used twice"),
         (GOOD + "[[stages]]\nname='two'\n[stages.retrievers.ease]\n", r"the name 'ease' is used twice"),
         (GOOD + "[[stages]]\nname='ease'\n", r"the name 'ease' is used twice"),
@@ -144,7 +150,7 @@ def test_whole_numbers_do_for_numbers_and_arrays_for_tuples(tmp_path):
 
 
 def test_infinite_numbers_are_read_as_numbers(tmp_path):
-    with pytest.raises(ConfigError, match=r"first.ease: decay: .*less than or equal to 1.*got inf"):
+    with pytest.raises(ConfigError, match=r"first.ease: decay: .*finite number, got inf"):
         read(tmp_path, GOOD + "decay = inf\n")
 
 

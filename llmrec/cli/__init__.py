@@ -7,7 +7,15 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from llmrec.cli.process import CLOSED_PIPE, discard_output, failure_of, is_closed_pipe, own_process, report
+from llmrec.cli.process import (
+    CLOSED_PIPE,
+    discard_output,
+    failure_of,
+    is_closed_pipe,
+    open_streams,
+    own_process,
+    report,
+)
 
 __all__ = ["main"]
 
@@ -22,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: what follows the command's name; none: what the process was given.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    open_streams()
     _never_fail_to_print()
     # Threads that wait should sleep: on a shared machine spinning ones cost several times what they gain elsewhere.
     # Read when torch is loaded, so this is the last place that can say so; the user's own setting stands.
@@ -34,11 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(given: Sequence[str]) -> int:
     """Run a command; returns the exit code, after saying what went wrong if anything did."""
     try:
-        from llmrec.cli.app import app
+        from llmrec.cli.app import COMMAND
 
         # The option may stand anywhere; the application knows it at the front only.
         words = [word for word in given if word != "--debug"]
-        code = app(args=words, prog_name="llmrec", standalone_mode=False)
+        code = COMMAND(args=words, prog_name="llmrec", standalone_mode=False)
         sys.stdout.flush()  # what a closed pipe refuses is refused here, not while Python is leaving
         stopped = failure_of(KeyboardInterrupt())  # the command-line parser makes a plain exit code of it
         failure = stopped if code == stopped.exit_code else None

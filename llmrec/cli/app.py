@@ -27,7 +27,7 @@ from llmrec.cli.runtime import with_runtime
 from llmrec.cli.search import search, similar
 from llmrec.cli.train import encoder, pretrain
 
-__all__ = ["ENTRIES", "Entry", "app"]
+__all__ = ["COMMAND", "ENTRIES", "Entry", "app"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,10 @@ GROUPS = {
 """What a group of commands is for."""
 
 
+LONGEST_HELP = 200
+"""Characters of a command's first sentence in the list of commands; it wraps, and is not cut."""
+
+
 class _Grouped(TyperGroup):
     """Lists commands under headings."""
 
@@ -110,10 +114,11 @@ class _Grouped(TyperGroup):
         """Write the commands, a section a heading."""
         panels = {entry.group or _name(entry): entry.panel for entry in reversed(ENTRIES)}
         named = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        room = formatter.width - 6 - max(len(name) for name, _ in named)
         for panel, commands in groupby(named, key=lambda named: panels.get(named[0], "Commands")):
             with formatter.section(panel):
-                formatter.write_dl([(name, c.get_short_help_str(room)) for name, c in commands if c is not None])
+                formatter.write_dl(
+                    [(name, c.get_short_help_str(LONGEST_HELP)) for name, c in commands if c is not None]
+                )
 
 
 app = typer.Typer(
@@ -164,3 +169,6 @@ def _register() -> None:
 
 
 _register()
+
+COMMAND = typer.main.get_command(app)
+"""The application as the parser takes it: made once, since making it costs as much as a short command."""

@@ -18,8 +18,10 @@ from llmrec.cli.evaluate import (
     SplitOption,
     StrataOption,
     UsersOption,
+    check_out,
     read_wanted,
     show,
+    write,
 )
 from llmrec.cli.output import progress
 from llmrec.cli.source import (
@@ -76,24 +78,27 @@ def compare(
     Bundles and lists are measured now and need the data; stored reports need nothing. Reports of different
     protocols or users are refused.
     """
-    from llmrec.evaluate import check_report_place, write_evaluations
+    from llmrec.pipeline import load
 
     named = _named(sources)
     stored = {name: _stored(place) for name, place in named.items() if place.kind == "report"}
-    if out is not None:
-        check_report_place(out, plots=plots)
+    fresh = {name: place.path for name, place in named.items() if place.kind != "report"}
+    check_out(out, plots=plots)
+    measured: dict[str, dict[str, Measured]] = {}
     with progress() as say:
-        measured: dict[str, dict[str, Measured]] = {}
-        if len(stored) < len(named):
+        if fresh:
             catalog, log = read_data(dataset, items, interactions, say, config=config, sets=sets)
-            wanted = read_wanted(k or _cutoffs(stored), users, strata, field, separator, catalog)
-            fresh = {name: place.path for name, place in named.items() if place.kind != "report"}
-            measured = _measure(fresh, holdout, (catalog, log), wanted, say)
-        found = _side_by_side({name: (stored | measured)[name] for name in named}, metrics)
-        if out is not None:
-            say(f"writing {out}")
-            write_evaluations(out, found, plots=plots)
+            bundles = {name: load(path) for name, path in fresh.items() if path.is_dir()}
+            known = next((bundle.catalog for bundle in bundles.values()), catalog)  # which may have grown since
+            wanted = read_wanted(k or _cutoffs(stored), users, strata, field, separator, known)
+            tested = _tested(metrics, stored, wanted)
+            measured = _measure(fresh, bundles, _benchmark(bundles, holdout, (catalog, log), wanted), say)
+        else:
+            _refuse_options(k=k, users=users, strata=strata, field=field, separator=separator, holdout=holdout)
+            tested = _tested(metrics, stored, None)
+        found = _side_by_side({name: (stored | measured)[name] for name in named}, tested)
     show(found, as_json=as_json)
+    write(out, found, plots=plots)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +128,17 @@ def _named(sources: Sequence[str]) -> dict[str, Place]:
     if len(sources) < 2:
         raise ConfigError("name at least two bundles, folders of reports or files of lists to compare")
     places = [_place(source) for source in sources]
-    short = [place.path.stem if place.method is None else f"{place.path.name}:{place.method}" for place in places]
+    short = [_short_name(place) for place in places]
     names = [name if short.count(name) == 1 else source for name, source in zip(short, sources, strict=True)]
-    if len(set(names)) < len(names):
+    if len({(place.path.resolve(), place.method) for place in places}) < len(places) or len(set(names)) < len(names):
         raise ConfigError("one of these is given twice; compare different ones")
     return dict(zip(names, places, strict=True))
+
+
+def _short_name(place: Place) -> str:
+    path = place.path.resolve()  # "." has no name of its own
+    name = path.name if path.is_dir() else path.stem
+    return name if place.method is None else f"{name}:{place.method}"
 
 
 def _place(source: str) -> Place:
@@ -144,6 +155,8 @@ def _place(source: str) -> Place:
         return Place("bundle", path)
     if method is None and path.suffix in LISTS and path.is_file():
         return Place("lists", path)
+    if not path.exists():
+        raise DataError(f"there is no {source}; name a bundle, a folder written by llmrec evaluate --out, or lists")
     raise DataError(
         f"{source} is neither a bundle, nor a folder written by llmrec evaluate --out, nor a file of lists "
         f"({', '.join(LISTS)})"
@@ -171,18 +184,46 @@ def _cutoffs(stored: Mapping[str, Mapping[str, Measured]]) -> str:
     return ",".join(map(str, cutoffs_of(reports))) if reports else "10"
 
 
+def _refuse_options(**given: object) -> None:
+    """Complain of options that have nothing to do."""
+    if idle := [f"--{name}" for name, value in given.items() if value is not None and value is not False]:
+        raise ConfigError(
+            f"{', '.join(idle)} say what is to be measured, but stored reports are as they are; leave them out, or "
+            "name a bundle or a file of lists"
+        )
+
+
+def _tested(
+    metrics: str | None, stored: Mapping[str, Mapping[str, Measured]], wanted: Wanted | None
+) -> list[str] | None:
+    """Read what is to be tested, after checking, before any work, that everything compared has it.
+
+    Raises:
+        ConfigError: a metric is not known of all, or there is no cut-off in common.
+    """
+    from llmrec.evaluate import ACCURACY
+
+    held = [list(one.report.metrics) for tests in stored.values() for one in tests.values()]
+    if wanted is not None:
+        held.append([f"{name}@{k}" for k in wanted.k for name in (*ACCURACY, *wanted.extra)])
+    shared = [name for name in held[0] if all(name in others for others in held)]
+    if not any(name.startswith("NDCG@") for name in shared):
+        raise ConfigError("the reports have no cut-off in common; measure all of them with the same --k")
+    if metrics is None:
+        return None
+    names = [name.strip() for name in metrics.split(",")]
+    if unknown := [name for name in names if name not in shared]:
+        raise ConfigError(f"--metrics: no {unknown[0]!r} of all that is compared; there are: {', '.join(shared)}")
+    return list(dict.fromkeys(names))
+
+
 def _measure(
     fresh: Mapping[str, Path],
-    holdout: str | None,
-    data: tuple[Catalog, Interactions],
-    wanted: Wanted,
+    recommenders: Mapping[str, Recommender],
+    benchmark: Benchmark,
     say: Callable[[str], None],
 ) -> dict[str, dict[str, Measured]]:
-    """Measure bundles and lists on the test cases of the first bundle, or without one of the split asked for."""
-    from llmrec.pipeline import load
-
-    recommenders = {name: load(path) for name, path in fresh.items() if path.is_dir()}
-    benchmark = _benchmark(recommenders, holdout, data, wanted)
+    """Measure bundles and lists on the same test cases."""
     found: dict[str, dict[str, Measured]] = {}
     for name, path in fresh.items():
         say(f"measuring {name}")
@@ -199,6 +240,7 @@ def _measure(
 def _benchmark(
     recommenders: Mapping[str, Recommender], holdout: str | None, data: tuple[Catalog, Interactions], wanted: Wanted
 ) -> Benchmark:
+    """The test cases of the first bundle, or without one of the split asked for."""
     from llmrec.evaluate import benchmark_of, benchmark_on
 
     catalog, log = data
@@ -209,7 +251,7 @@ def _benchmark(
     return benchmark_of(next(iter(recommenders.values())), log, wanted)
 
 
-def _side_by_side(found: Mapping[str, Mapping[str, Measured]], metrics: str | None) -> dict[str, Evaluation]:
+def _side_by_side(found: Mapping[str, Mapping[str, Measured]], metrics: list[str] | None) -> dict[str, Evaluation]:
     """Put together what was measured on each test.
 
     Raises:
@@ -229,14 +271,13 @@ def _side_by_side(found: Mapping[str, Mapping[str, Measured]], metrics: str | No
             found[first][test].report.card.check_comparable(found[other][test].report.card)
             if list(found[other][test].user_ids) != list(found[first][test].user_ids):
                 raise DataError(f"{first} and {other} were measured on different users; measure both on the same")
-    wanted = None if metrics is None else [name.strip() for name in metrics.split(",")]
     return {
         test: put_together(
             {name: measured[test].report for name, measured in found.items()},
             found[first][test].user_ids,
             main=others[-1],
             baseline=first,
-            metrics=wanted,
+            metrics=metrics,
         )
         for test in tests
     }

@@ -45,12 +45,20 @@ def schema() -> None:
 
 
 def _from_environment(runtime: dict[str, Any]) -> dict[tuple[str, ...], str]:
-    """Put into the runtime table what the environment says; returns the variable of each such value, by path."""
+    """Put into the runtime table what the environment says; returns the variable of each such value, by path.
+
+    Raises:
+        ConfigError: a variable holds what cannot stand in the table.
+    """
+    from llmrec.config import Project
+
     found: dict[tuple[str, ...], str] = {}
     for name in runtime:
         variable = f"LLMREC_{name.upper()}"
         if value := os.environ.get(variable):
-            runtime[name] = int(value) if name == "threads" else value
+            own = int(value) if name == "threads" and value.isdecimal() else value
+            Project.from_dict({"runtime": {name: own}}, source=variable)
+            runtime[name] = own
             found["runtime", name] = variable
     return found
 

@@ -60,7 +60,7 @@ def check(
     sets: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Read everything and show what is wrong with which rows. Exit code 3: there are rows that fitting would refuse."""
+    """Read everything and show what is wrong with which rows. Exit code 3: fitting would refuse these data."""
     from llmrec.data import load_data
     from llmrec.data.report import HARMLESS
 
@@ -73,13 +73,16 @@ def check(
     if report is None:
         raise DataError("these data came without a report; check their files one by one")
     findings = [found for part in report.parts for found in part.findings if found.outcome == "rejected"]
-    refused = fails and any(found.name not in HARMLESS for found in findings)
+    stops = fails and any(found.name not in HARMLESS for found in findings)
+    refused = stops or len(read.interactions) == 0
     if as_json:
         print_json({"clean": report.clean, "refused": refused, **report.to_dict()})
     else:
         rows = [("part", "class", "outcome", "rows", "where first"), *report.rows()]
         print_rows(results(), [(*row[:3], row[4], row[3]) for row in rows], left=4)
-        if refused:
+        if len(read.interactions) == 0:
+            typer.echo("fit would refuse these data: there is no interaction to learn from")
+        elif stops:
             typer.echo("fit would refuse these data; --on-error skip leaves the rejected rows out")
     if refused:
         raise typer.Exit(DataError.exit_code)

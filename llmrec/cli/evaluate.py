@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from llmrec.pipeline import Recommender
 
 __all__ = [
+    "CardOption",
     "CutoffsOption",
     "FieldOption",
     "OutOption",
@@ -34,9 +35,11 @@ __all__ = [
     "SplitOption",
     "StrataOption",
     "UsersOption",
+    "check_out",
     "evaluate",
     "read_wanted",
     "show",
+    "write",
 ]
 
 CutoffsOption = Annotated[
@@ -73,6 +76,10 @@ OutOption = Annotated[
     Path | None,
     typer.Option("--out", metavar="FOLDER", help="Write report.json, report.md, values.parquet and plots here."),
 ]
+CardOption = Annotated[
+    bool,
+    typer.Option("--card", help="Also write the bundle's own figures and their protocol onto its model card."),
+]
 PlotsOption = Annotated[bool, typer.Option("--plots/--no-plots", help="Whether --out also draws plots.")]
 
 
@@ -104,6 +111,7 @@ def evaluate(
     holdout: SplitOption = None,
     out: OutOption = None,
     plots: PlotsOption = True,
+    card: CardOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a bundle fitted with --holdout, and each of its parts, or lists made elsewhere, on the same users.
@@ -111,28 +119,56 @@ def evaluate(
     Every item of the catalog is ranked but the user's history; intervals are 95% bootstrap intervals over users;
     the differences to the best retriever are tested pairwise, and their p-values corrected (Holm).
     """
-    from llmrec.evaluate import benchmark_of, benchmark_on, check_report_place, write_evaluations
+    from llmrec.evaluate import benchmark_of, benchmark_on
     from llmrec.pipeline import load
 
     if bundle is None and not lists:
         raise ConfigError("name what to measure with --bundle FOLDER or --lists FILE")
     if bundle is not None and holdout is not None:
         raise ConfigError("--holdout is for lists alone: a bundle says itself how the log was split for it")
-    if out is not None:
-        check_report_place(out, plots=plots)
+    if bundle is None and card:
+        raise ConfigError("--card writes onto the model card of a bundle; name it with --bundle FOLDER")
+    check_out(out, plots=plots)
     recommender = None if bundle is None else load(bundle)
     with progress() as say:
         catalog, log = read_data(dataset, items, interactions, say, config=config, sets=sets)
-        wanted = read_wanted(k or "10", users, strata, field, separator, catalog)
+        known = catalog if recommender is None else recommender.catalog  # which may have grown since
+        wanted = read_wanted(k or "10", users, strata, field, separator, known)
         if recommender is None:
             benchmark = benchmark_on(holdout or "last", catalog, log, wanted)
         else:
             benchmark = benchmark_of(recommender, log, wanted)
         found = {test: _measure(benchmark, test, recommender, lists or [], say) for test in benchmark.trials}
-        if out is not None:
+    show(found, as_json=as_json)
+    write(out, found, plots=plots)
+    if bundle is not None and card:
+        _write_card(bundle, found)
+
+
+def check_out(out: Path | None, *, plots: bool) -> None:
+    """Check, before any work, that there is a place for reports, if they are wanted."""
+    from llmrec.evaluate import check_report_place
+
+    if out is not None:
+        check_report_place(out, plots=plots)
+
+
+def write(out: Path | None, found: Mapping[str, Evaluation], *, plots: bool) -> None:
+    """Write reports, if they are wanted; last, so that what cannot be written has been shown."""
+    from llmrec.evaluate import write_evaluations
+
+    if out is not None:
+        with progress() as say:
             say(f"writing {out}")
             write_evaluations(out, found, plots=plots)
-    show(found, as_json=as_json)
+
+
+def _write_card(bundle: Path, found: Mapping[str, Evaluation]) -> None:
+    from llmrec.card import annotate
+
+    with progress() as say:
+        say(f"writing the model card of {bundle}")
+        annotate(bundle, {"metrics": {test: one.reports[one.main].to_dict() for test, one in found.items()}})
 
 
 def read_wanted(
@@ -146,8 +182,8 @@ def read_wanted(
     from llmrec.evaluate import FieldDiversity, Miscalibration, Wanted, categories_of
 
     parts = [part.strip() for part in k.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise ConfigError(f"--k {k!r} must be whole numbers of at least 1, separated by commas, such as 5,10,20")
+    if not all(part.isdecimal() and len(part) < 10 and int(part) > 0 for part in parts):
+        raise ConfigError(f"--k {k!r} must be whole numbers of at least 1, of up to 9 digits, with commas: 5,10,20")
     if field is None:
         if separator is not None:
             raise ConfigError("--separator says what stands between the categories of --field FIELD; name the field")
@@ -167,17 +203,20 @@ def _measure(
     from llmrec.evaluate import main_cutoff, parts, put_together
 
     n = len(benchmark.trials[test].holdout)
-    reports: dict[str, Report] = {}
-    for name, part in ({} if recommender is None else parts(recommender)).items():
-        say(f"measuring {name} on {n:,} users")
-        reports[name] = benchmark.measure(part, test)
+    methods = {} if recommender is None else parts(recommender)
     stages = [] if recommender is None else [stage.name for stage in recommender.stages]
-    rivals = [name for name in reports if name not in stages]
-    for path in lists:
-        if path.stem in reports:
+    rivals = [name for name in methods if name not in stages]
+    listed: dict[str, Report] = {}
+    for path in lists:  # first: they are quickly judged, and may be wrong
+        if path.stem in methods or path.stem in listed:
             raise ConfigError(f"two methods are called {path.stem!r}; rename {path}")
         say(f"judging {path.name} on {n:,} users")
-        reports[path.stem] = benchmark.measure_lists(path, test)
+        listed[path.stem] = benchmark.measure_lists(path, test)
+    reports: dict[str, Report] = {}
+    for name, part in methods.items():
+        say(f"measuring {name} on {n:,} users")
+        reports[name] = benchmark.measure(part, test)
+    reports |= listed
     metric = f"NDCG@{main_cutoff(reports)}"
     best = max(rivals or list(reports), key=lambda name: reports[name].metrics[metric].mean)
     main = stages[-1] if stages else next(iter(reports))
@@ -188,12 +227,14 @@ def _measure(
 def show(found: Mapping[str, Evaluation], *, as_json: bool) -> None:
     """Print evaluations, by test: one JSON document, or tables and the protocol."""
     from llmrec.evaluate import (
+        by_strata,
         ceiling_rows,
         compare,
         comparison_rows,
         cutoffs_of,
         evaluations_to_dict,
         main_cutoff,
+        remarks,
         strata_rows,
     )
 
@@ -208,10 +249,10 @@ def show(found: Mapping[str, Evaluation], *, as_json: bool) -> None:
             print_rows(console, compare(reports, k=k), title=title)
         if evaluation.ceilings:
             print_rows(console, ceiling_rows(evaluation.ceilings), title=title)
-        for kind in reports[evaluation.main].strata:
-            print_rows(console, strata_rows(reports, kind, metric=f"NDCG@{cutoff}"), title=title)
+        for kind, grouped in by_strata(reports).items():
+            print_rows(console, strata_rows(grouped, kind, metric=f"NDCG@{cutoff}"), title=title)
         for metric in dict.fromkeys(one.metric for one in evaluation.comparisons):
             rows = [one for one in evaluation.comparisons if one.metric == metric]
             print_rows(console, comparison_rows(rows, f"{metric} minus {evaluation.baseline}"), title=title)
-        for line in dict.fromkeys(str(report.card) for report in reports.values()):
+        for line in remarks(evaluation):
             console.print(printable(line), soft_wrap=True)

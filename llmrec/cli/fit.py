@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +29,7 @@ from llmrec.cli.source import (
 )
 
 if TYPE_CHECKING:
-    from llmrec.data import CleaningReport
+    from llmrec.data import CleaningReport, Interactions
 
 __all__ = ["fit"]
 
@@ -87,9 +89,13 @@ def fit(
         sizes = {"items": len(data.catalog), "users": data.interactions.n_users, "interactions": len(data.interactions)}
         print_json({"bundle": str(path), **sizes, "cleaning": notes.get("cleaning")})
     else:
-        user = shlex.quote(data.interactions.users[0])
         typer.echo(f"saved {path}")
-        typer.echo(f"next: llmrec recommend --bundle {shlex.quote(str(out))} --users {user}")
+        typer.echo(f"next: llmrec recommend --bundle {shlex.quote(str(out))} --users {_somebody(data.interactions)}")
+
+
+def _somebody(log: Interactions) -> str:
+    """A user whose id can stand after --users as it is, without a comma or what a shell reads; else all of them."""
+    return next((user for user in islice(log.users.ids, 1_000) if re.fullmatch(r"\w+", user, re.ASCII)), "all")
 
 
 def _notes(report: CleaningReport | None) -> dict[str, Any]:

@@ -39,8 +39,10 @@ def read_ids(text: str, option: str, column: str = "user_id") -> list[str]:
     if path.suffix.lower() == ".txt" or ("," not in text and path.is_file()):
         try:
             return _unique(_stripped(path.read_text(encoding="utf-8-sig").splitlines()), str(path))
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"cannot read the ids in {path}: {error}") from error
+        except OSError as error:
+            raise DataError(f"cannot read the ids in {path}: {error.strerror or error}") from error
+        except UnicodeDecodeError as error:
+            raise DataError(f"the ids in {path} are not UTF-8: {error}") from error
     return split_ids(text, option)
 
 

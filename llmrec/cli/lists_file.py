@@ -86,12 +86,16 @@ def whole_file(out: Path) -> Iterator[Path]:
 
 def json_lines(catalog: Catalog, batch: Batch) -> Iterator[str]:
     """Write each list as a line of JSON: the query's keys (None is left out), and items by rank."""
+    shown = batch.ranking.propensities
     for place, (items, scores) in enumerate(zip(batch.ranking.items, batch.ranking.scores, strict=True)):
         ids = catalog.items.decode(items[items >= 0])
         entries = [
             {"rank": rank, "item_id": item, "score": short_score(float(score))}
             for rank, (item, score) in enumerate(zip(ids, scores, strict=False), start=1)
         ]
+        if shown is not None:
+            for entry, propensity in zip(entries, shown[place], strict=False):
+                entry["propensity"] = short_score(float(propensity))
         keys = {name: values[place] for name, values in batch.keys.items() if values[place] is not None}
         yield json.dumps({**keys, "items": entries}, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -119,7 +123,9 @@ def _write_rows(place: Path, catalog: Catalog, batches: Iterable[Batch], say: Ca
     names = [name for name in ("request", "user_id") if name in first.keys]
     kinds = {"request": pa.int64(), "user_id": pa.string()}
     fields = [*((name, kinds[name]) for name in names), ("rank", pa.int32())]
-    schema = pa.schema([*fields, ("item_id", pa.string()), ("score", pa.float32())])
+    explored = first.ranking.propensities is not None
+    last = [("propensity", pa.float32())] if explored else []
+    schema = pa.schema([*fields, ("item_id", pa.string()), ("score", pa.float32()), *last])
     lists = lines = 0
     with open_writer(place, schema) as writer:
         batch: Batch | None = first
@@ -134,7 +140,7 @@ def _write_rows(place: Path, catalog: Catalog, batches: Iterable[Batch], say: Ca
 
 
 def _columns(catalog: Catalog, batch: Batch, names: Sequence[str]) -> list[Any]:
-    """Arrow columns: the keys, rank, item_id, score; one row a recommendation."""
+    """Arrow columns: the keys, rank, item_id, score, and propensity where there is one; one row a recommendation."""
     import numpy as np
     import pyarrow as pa
 
@@ -146,4 +152,5 @@ def _columns(catalog: Catalog, batch: Batch, names: Sequence[str]) -> list[Any]:
         pa.array(places + 1, pa.int32()),
         pa.array(catalog.items.decode(ranking.items[owners, places]), pa.string()),
         pa.array(ranking.scores[owners, places], pa.float32()),
+        *([] if ranking.propensities is None else [pa.array(ranking.propensities[owners, places], pa.float32())]),
     ]

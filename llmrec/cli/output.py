@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["print_json", "print_rows", "printable", "progress", "results", "short_score"]
 
-PIPE_WIDTH = 160
+PIPE_WIDTH = 200
 """Columns of a table in a pipe, where there is no terminal to ask: wide enough that nothing is cut."""
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")

@@ -17,7 +17,16 @@ from typing import Any, Protocol, runtime_checkable
 
 from llmrec.errors import LlmrecError
 
-__all__ = ["CLOSED_PIPE", "Failure", "discard_output", "failure_of", "is_closed_pipe", "own_process", "report"]
+__all__ = [
+    "CLOSED_PIPE",
+    "Failure",
+    "discard_output",
+    "failure_of",
+    "is_closed_pipe",
+    "open_streams",
+    "own_process",
+    "report",
+]
 
 INTERRUPTED, CLOSED_PIPE, TERMINATED = 130, 141, 143
 """128 + the number of SIGINT, SIGPIPE, SIGTERM: what a shell reports for a process that a signal ended."""
@@ -67,7 +76,8 @@ def failure_of(error: BaseException) -> Failure:
         case MemoryError():
             found = Failure(kind, f"there is not enough memory for this{f': {message}' if message else ''}", 1)
         case OSError():
-            found = Failure(kind, message, 1)
+            place = f"{error.filename}: " if error.filename else ""
+            found = Failure(kind, f"{place}{error.strerror or message}", 1)
         case _ if isinstance(error, _Usage):
             found = Failure(kind, error.format_message(), error.exit_code, _usage(error))
         case _:
@@ -93,6 +103,13 @@ def is_closed_pipe(error: BaseException) -> bool:
     """Whether what reads the output has left; the command-line parser wraps that in an exit of its own."""
     cause = error.__context__ if isinstance(error, SystemExit) else error
     return isinstance(cause, OSError) and cause.errno == errno.EPIPE
+
+
+def open_streams() -> None:
+    """Open what the caller of the process closed (`<&-`, `>&-`), where Python has None: read nothing, write nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - lives as long
 
 
 def discard_output() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from llmrec.cli.output import print_json, print_rows, progress, results
 from llmrec.cli.source import JsonOption
+from llmrec.errors import ConfigError
 
 __all__ = ["push"]
 
@@ -31,6 +33,8 @@ def push(
     """Upload a bundle to the Hugging Face Hub, verified and without what single users did; HF_TOKEN lets it in."""
     from llmrec.publish import push_to_hub, what_to_push
 
+    if not re.fullmatch(r"([\w.-]+/)?[\w.-]+", repo_id):
+        raise ConfigError(f"{repo_id!r} cannot name a repository; write OWNER/NAME, such as my-name/shop")
     files = what_to_push(bundle, with_users=with_users)
     found = {"repo": repo_id, "private": not public, "files": [{"path": path, "bytes": size} for path, size in files]}
     if not dry_run:

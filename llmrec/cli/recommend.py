@@ -36,7 +36,9 @@ __all__ = ["recommend"]
 UsersOption = Annotated[
     str | None,
     typer.Option(
-        "--users", metavar="IDS|FILE|-|all", help="Known users: ids with commas, or a file or stdin with one a line."
+        "--users",
+        metavar="IDS|FILE|-|all",
+        help="Known users: ids separated by commas, or a file or stdin with one a line (for ids that hold commas).",
     ),
 ]
 RequestsOption = Annotated[

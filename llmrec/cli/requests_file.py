@@ -18,7 +18,7 @@ from llmrec.errors import DataError
 
 if TYPE_CHECKING:
     from llmrec.pipeline import Recommender
-    from llmrec.types import Ranking
+    from llmrec.types import Float32Array, Ranking
 
 __all__ = ["Asked", "answers", "read_requests"]
 
@@ -71,6 +71,8 @@ def read_requests(source: str) -> Iterator[Asked]:
         raise DataError(f"{name} is not UTF-8 after line {number}: {error}") from error
     except FileNotFoundError as error:
         raise DataError(f"there is no file {name}") from error
+    except OSError as error:
+        raise DataError(f"cannot read the requests in {name}: {error.strerror or error}") from error
     if found == 0:
         raise DataError(f'{name} holds no requests; write one a line, such as {{"user_id": "42"}}')
 
@@ -149,11 +151,15 @@ def _answer(recommender: Recommender, batch: Sequence[Asked], k: int) -> Ranking
     width = min(max(count for _, _, count in groups), len(recommender.catalog))
     items = np.full((len(batch), width), -1, dtype=np.int32)
     scores = np.zeros((len(batch), width), dtype=np.float32)
+    shown: Float32Array | None = None
     for (_, _, count), places in groups.items():
         found = _ask(recommender, [batch[place] for place in places], count)
         items[places, : found.items.shape[1]] = found.items
         scores[places, : found.items.shape[1]] = found.scores
-    return Ranking(items, scores)
+        if found.propensities is not None:
+            shown = np.zeros_like(scores) if shown is None else shown
+            shown[places, : found.items.shape[1]] = found.propensities
+    return Ranking(items, scores, shown)
 
 
 def _ask(recommender: Recommender, alike: Sequence[Asked], k: int) -> Ranking:

@@ -19,7 +19,7 @@ __all__ = ["search", "show_lists", "similar"]
 
 def similar(
     bundle: BundleOption,
-    item_ids: Annotated[list[str], typer.Argument(metavar="ITEM...", help="Item ids.")],
+    item_ids: Annotated[list[str], typer.Argument(metavar="ITEM", help="Item ids.")],
     k: CountOption = 10,
     as_json: JsonOption = False,
 ) -> None:
@@ -32,7 +32,7 @@ def similar(
 
 def search(
     bundle: BundleOption,
-    texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="Free texts; quote each one.")],
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT", help="Free texts; quote each one.")],
     k: CountOption = 10,
     as_json: JsonOption = False,
 ) -> None:
@@ -57,7 +57,13 @@ def show_lists(recommender: Recommender, ranking: Ranking, asked: Sequence[Mappi
     for query, items, row in zip(asked, recommender.decode(ranking), ranking.items, strict=True):
         records = recommender.catalog.records(row[row >= 0])
         entries = [
-            {"rank": r.rank, "item_id": r.item_id, "score": short_score(r.score), "fields": {n: rec[n] for n in names}}
+            {
+                "rank": r.rank,
+                "item_id": r.item_id,
+                "score": short_score(r.score),
+                **({} if r.propensity is None else {"propensity": short_score(r.propensity)}),
+                "fields": {n: rec[n] for n in names},
+            }
             for r, rec in zip(items, records, strict=True)
         ]
         found.append({**query, "items": entries})

@@ -12,7 +12,7 @@ from llmrec.data.split_cold import hold_out_items, hold_out_users, is_cold
 from llmrec.data.split_last import leave_last_out, without_last
 from llmrec.data.split_names import SPLITS, split_by, split_parameters
 from llmrec.data.split_time import split_by_time
-from llmrec.data.splits import Holdout, Split
+from llmrec.data.splits import Holdout, Split, with_profiles
 from llmrec.data.tables import read_table
 from llmrec.data.users import Users
 from llmrec.data.vocab import Vocab
@@ -52,5 +52,6 @@ __all__ = [
     "split_by_time",
     "split_parameters",
     "usual_columns",
+    "with_profiles",
     "without_last",
 ]

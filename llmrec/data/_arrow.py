@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -135,6 +136,8 @@ def column_of(table: Any, name: str, what: str, hint: str = "") -> Any:
 
 def missing_column(what: str, name: str, names: Sequence[str], hint: str = "") -> DataError:
     """Return the error that says that a column is not there, and which are."""
+    if len(names) == 1 and (found := re.search(r"[;|\t]", names[0])):
+        hint = f"Its values seem to be separated by {found[0]!r}; save it with commas, or with tabs as .tsv."
     return DataError(f"the {what} has no column {name!r}; its columns are {list(names)}. {hint}".rstrip())
 
 

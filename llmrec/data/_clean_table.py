@@ -56,7 +56,10 @@ def clean_table(source: Source, shape: TableShape, tally: Tally) -> Any:
     table, places, bad = gather(source)
     tally.read += table.num_rows
     tally.reject_bad(bad)
-    column = _whole(column_of(table, shape.id_column, source.what))
+    if bad and not table.column_names:
+        tally.check()  # lines of JSON, and none of them is an object: what is wrong with them is what to tell
+    hint = f"Name the column of the ids in {'user' if source.what.startswith('users') else 'item'}_id."
+    column = _whole(column_of(table, shape.id_column, source.what, hint))
     raw = id_strings(column, f"column {shape.id_column!r} of the {source.what}")
     fields = table.drop_columns([shape.id_column])
     ours = rename_columns(fields, shape.rename, source.what).column_names

@@ -7,9 +7,10 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from llmrec.data._arrow import missing_column
 from llmrec.data._clean_log import MOST_KINDS
 from llmrec.data.columns import InteractionColumns, usual_columns
-from llmrec.errors import ConfigError, DataError
+from llmrec.errors import ConfigError
 
 __all__ = ["DataConfig", "LogColumns", "OnError"]
 
@@ -59,7 +60,7 @@ class LogColumns(BaseModel):
             found[role] = None if named is False else named or getattr(usual, role)
             if found[role] is not None and found[role] not in names:
                 hint = f"Name the column of the {role} in columns.{role}."
-                raise DataError(f"the {what} has no column {found[role]!r}; its columns are {list(names)}. {hint}")
+                raise missing_column(what, str(found[role]), names, hint)
         return InteractionColumns(**found)  # type: ignore[arg-type]
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from llmrec.data.interactions import Interactions
+from llmrec.data.users import Users
 from llmrec.types import BoolArray, Int32Array, Int64Array, Queries
 
-__all__ = ["Holdout", "Split", "ages", "held_out", "kept", "user_rows_of"]
+__all__ = ["Holdout", "Split", "ages", "held_out", "kept", "user_rows_of", "with_profiles"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +104,15 @@ def held_out(interactions: Interactions, targets: BoolArray, history: BoolArray)
     queries = kept(interactions, history).queries(users)
     at = None if interactions.times is None else interactions.times[places]
     return Holdout(users, replace(queries, at=at), interactions.items[places])
+
+
+def with_profiles(cases: Holdout, interactions: Interactions, users: Users | None) -> Holdout:
+    """Return cases that bring what else is known of their users.
+
+    Args:
+        cases: of users of the log.
+        interactions: the log.
+        users: their profiles; None: the cases bring none.
+    """
+    profiles = None if users is None else users.profiles(interactions.users.decode(cases.user_rows)) or None
+    return replace(cases, queries=replace(cases.queries, profiles=profiles))

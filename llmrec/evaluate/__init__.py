@@ -5,8 +5,7 @@ from __future__ import annotations
 from llmrec.evaluate.benchmark import Benchmark, Trial, Wanted, benchmark_of, benchmark_on
 from llmrec.evaluate.cases import Case, cases_of, judge, parts, sample_cases
 from llmrec.evaluate.ceiling import CandidateRecall, candidate_recall, ceiling_rows
-from llmrec.evaluate.comparison import Comparison, comparisons
-from llmrec.evaluate.evaluation import Evaluation, cutoffs_of, evaluation_markdown, main_cutoff, put_together
+from llmrec.evaluate.evaluation import Evaluation, cutoffs_of, evaluation_markdown, main_cutoff, put_together, remarks
 from llmrec.evaluate.lists import FieldDiversity, ListMetric, Miscalibration, VectorDiversity, categories_of
 from llmrec.evaluate.metrics import (
     ACCURACY,
@@ -28,7 +27,7 @@ from llmrec.evaluate.metrics import (
 )
 from llmrec.evaluate.peers import read_lists, repeats_history
 from llmrec.evaluate.protocol import ProtocolCard, leave_last_out_card, split_card
-from llmrec.evaluate.report import Report, compare_pairs
+from llmrec.evaluate.report import Comparison, Report, compare_pairs, comparisons
 from llmrec.evaluate.runner import Recommends, evaluate, evaluate_lists, rank_targets, rank_values
 from llmrec.evaluate.significance import Interval, PairedResult, bootstrap_interval, holm, paired_test
 from llmrec.evaluate.storage import (
@@ -39,7 +38,15 @@ from llmrec.evaluate.storage import (
     write_evaluations,
 )
 from llmrec.evaluate.strata import Stratum, add_strata, history_strata, popularity_strata, stratify
-from llmrec.evaluate.tables import all_metrics, compare, comparison_rows, differences, strata_rows, to_markdown
+from llmrec.evaluate.tables import (
+    all_metrics,
+    by_strata,
+    compare,
+    comparison_rows,
+    differences,
+    strata_rows,
+    to_markdown,
+)
 from llmrec.evaluate.unseen import check_honest, check_unseen
 
 __all__ = [
@@ -70,6 +77,7 @@ __all__ = [
     "benchmark_of",
     "benchmark_on",
     "bootstrap_interval",
+    "by_strata",
     "candidate_recall",
     "cases_of",
     "categories_of",
@@ -112,6 +120,7 @@ __all__ = [
     "read_lists",
     "recall",
     "reciprocal_rank",
+    "remarks",
     "repeats_history",
     "sample_cases",
     "split_card",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llmrec.data import Catalog, Holdout, Interactions, split_by
+from llmrec.data import Catalog, Holdout, Interactions, split_by, with_profiles
 from llmrec.errors import DataError
 from llmrec.evaluate.cases import Case, cases_of, judge, sample_cases
 from llmrec.evaluate.ceiling import CandidateRecall, candidate_recall
@@ -20,7 +20,7 @@ from llmrec.evaluate.runner import evaluate_lists
 from llmrec.evaluate.strata import add_strata
 from llmrec.evaluate.unseen import check_unseen
 from llmrec.pipeline import Recommender
-from llmrec.types import Int64Array
+from llmrec.types import Int32Array, Int64Array
 
 __all__ = ["Benchmark", "Trial", "Wanted", "benchmark_of", "benchmark_on"]
 
@@ -74,7 +74,7 @@ class Benchmark:
     wanted: Wanted
 
     def measure(self, recommender: Recommender, test: str) -> Report:
-        """Measure a recommender on one test.
+        """Measure a recommender on one test, which it is asked with the profiles it stores itself.
 
         Raises:
             LeakageError: it was fitted on another log, or with another split, so it may have seen the targets.
@@ -82,7 +82,8 @@ class Benchmark:
         """
         check_unseen(recommender, self.interactions)
         trial = self.trials[test]
-        case = Case(recommender, trial.holdout, trial.card.note, trial.card)
+        holdout = with_profiles(trial.holdout, self.interactions, recommender.users)
+        case = Case(recommender, holdout, trial.card.note, trial.card)
         (report,) = judge(self.interactions, {"": case}, k=self.wanted.k, extra=self.wanted.extra).values()
         return self._finished(report, trial)
 
@@ -93,18 +94,27 @@ class Benchmark:
     def measure_lists(self, path: Path, test: str) -> Report:
         """Judge lists from a file on one test; see `read_lists`.
 
-        The card says whether the lists leave out histories, which is looked up in the lists.
+        The card says whether the lists leave out histories, which is looked up in the lists. Where only some items
+        are ranked, the others are taken out of the lists, which is said too.
 
         Raises:
-            DataError: the file is not as it must be.
+            DataError: the file is not as it must be, or the test asks the same users more than once.
             UnknownIdError: a user or an item is unknown.
         """
         trial = self.trials[test]
+        if trial.card.holdout == "cold-users":
+            raise DataError(
+                f"{path} holds one list a user, but cold users are asked several times, with histories of different "
+                "lengths, which no one list can answer; measure lists on another split"
+            )
         lists = read_lists(path, self.catalog, self.interactions.users, trial.holdout)
-        notes = [trial.card.note, f"lists from {path.name}: what made them must not have seen the targets"]
         without = int((lists[:, 0] < 0).sum())
+        lists, taken = _only_ranked(lists, trial.holdout)
+        notes = [trial.card.note, f"lists from {path.name}: what made them must not have seen the targets"]
         if without:
             notes.append(f"{without:,} users without a list: misses")
+        if taken:
+            notes.append(f"{taken:,} places with items that are not ranked here left out")
         card = replace(
             trial.card,
             seen_excluded=not repeats_history(lists, trial.holdout),
@@ -169,6 +179,17 @@ def benchmark_on(
         for test, holdout in split.tests.items()
     }
     return Benchmark(catalog, interactions, trials, _popularity(split.known, len(catalog)), wanted)
+
+
+def _only_ranked(lists: Int32Array, holdout: Holdout) -> tuple[Int32Array, int]:
+    """Take items that are not ranked out of lists; return also how many places that were."""
+    allow = holdout.queries.allow
+    if allow is None:
+        return lists, 0
+    stays = (lists >= 0) & allow[np.maximum(lists, 0)]
+    order = np.argsort(~stays, axis=1, kind="stable")
+    moved = np.take_along_axis(np.where(stays, lists, np.int32(-1)), order, axis=1)
+    return moved, int(((lists >= 0) & ~stays).sum())
 
 
 def _trial(holdout: Holdout, card: ProtocolCard | None, users: int | None) -> Trial:

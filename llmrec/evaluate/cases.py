@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from llmrec.data import Holdout, Interactions, items_hash, split_by
+from llmrec.data import Holdout, Interactions, Vocab, items_hash, split_by, with_profiles
 from llmrec.evaluate.lists import ListMetric
 from llmrec.evaluate.protocol import ProtocolCard, leave_last_out_card, split_card
 from llmrec.evaluate.report import Report
@@ -54,21 +54,25 @@ def cases_of(recommender: Recommender, interactions: Interactions) -> dict[str, 
     """
     check_unseen(recommender, interactions)
     name, settings = held_out_by(recommender)
-    split = split_by(name, interactions, recommender.catalog.items, settings.get("min_interactions", 3))
     ids = recommender.catalog.items.ids
+    before = Vocab(ids[: interactions.catalog_size])
+    split = split_by(name, interactions, before, settings.get("min_interactions", 3))
     cases = {}
     for tests, holdout in split.tests.items():
         made = split_card(split, tests, interactions)
         card = replace(made, n_items=len(ids), items_hash=items_hash(ids))  # a catalog that has grown is ranked whole
-        cases[tests] = Case(recommender, _with_profiles(holdout, recommender, interactions), card=card)
+        asked = with_profiles(_over(holdout, len(ids)), interactions, recommender.users)
+        cases[tests] = Case(recommender, asked, card=card)
     return cases
 
 
-def _with_profiles(holdout: Holdout, recommender: Recommender, interactions: Interactions) -> Holdout:
-    if recommender.users is None:
+def _over(holdout: Holdout, n_items: int) -> Holdout:
+    """The same cases over a catalog that has grown; where only some items are ranked, new ones are none of them."""
+    allow = holdout.queries.allow
+    if allow is None or len(allow) == n_items:
         return holdout
-    profiles = recommender.users.profiles(interactions.users.decode(holdout.user_rows))
-    return replace(holdout, queries=replace(holdout.queries, profiles=profiles))
+    grown = np.pad(allow, (0, n_items - len(allow)))
+    return replace(holdout, queries=replace(holdout.queries, allow=grown))
 
 
 def parts(recommender: Recommender) -> dict[str, Recommender]:

@@ -8,11 +8,10 @@ from typing import Any
 
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluate.ceiling import CandidateRecall, ceiling_rows
-from llmrec.evaluate.comparison import Comparison, comparisons
-from llmrec.evaluate.report import Report
-from llmrec.evaluate.tables import all_metrics, compare, comparison_rows, strata_rows, to_markdown
+from llmrec.evaluate.report import Comparison, Report, comparisons
+from llmrec.evaluate.tables import all_metrics, by_strata, compare, comparison_rows, strata_rows, to_markdown
 
-__all__ = ["Evaluation", "cutoffs_of", "evaluation_markdown", "main_cutoff", "put_together"]
+__all__ = ["Evaluation", "cutoffs_of", "evaluation_markdown", "main_cutoff", "put_together", "remarks"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +102,19 @@ def main_cutoff(reports: Mapping[str, Report]) -> int:
     return 10 if 10 in cutoffs else cutoffs[-1]
 
 
+def remarks(found: Evaluation) -> list[str]:
+    """Return what must be said beside the figures, one line each.
+
+    The protocol of the main method first; then, by name, what is particular to other methods; then whose lists are
+    short.
+    """
+    main = found.reports[found.main].card
+    others = {name: report.card.note for name, report in found.reports.items() if report.card.note != main.note}
+    short = {name: report.n_short for name, report in found.reports.items() if report.n_short}
+    lines = [str(main), *(f"{name}: {note}" for name, note in others.items() if note)]
+    return lines + [f"{name}: {n:,} lists are short; missing places are misses" for name, n in short.items()]
+
+
 def evaluation_markdown(title: str, found: Evaluation, pictures: Sequence[tuple[str, str]] = ()) -> str:
     """Write an evaluation as Markdown: protocol, tables, differences, groups of users, pictures.
 
@@ -112,8 +124,8 @@ def evaluation_markdown(title: str, found: Evaluation, pictures: Sequence[tuple[
         pictures: caption and relative path of each.
     """
     reports, cutoff = found.reports, main_cutoff(found.reports)
-    card = reports[found.main].card
-    blocks = [f"# {title}", f"Protocol: {card}.", "Intervals are 95% percentile bootstrap intervals over users."]
+    protocol = " ".join(f"{line}." for line in remarks(found))
+    blocks = [f"# {title}", f"Protocol: {protocol}", "Intervals are 95% percentile bootstrap intervals over users."]
     blocks += [to_markdown(compare(reports, k=k)) for k in cutoffs_of(reports)]
     if found.ceilings:
         blocks += [
@@ -129,15 +141,11 @@ def evaluation_markdown(title: str, found: Evaluation, pictures: Sequence[tuple[
             f"p (Holm): corrected for all {len(found.comparisons)} comparisons of this report.",
             to_markdown(comparison_rows(rows, f"{metric} minus {found.baseline}")),
         ]
-    for kind in reports[found.main].strata:
-        shown = {name: report for name, report in reports.items() if kind in report.strata}
+    for kind, shown in by_strata(reports).items():
         heading = _STRATA.get(kind, f"By {kind}")
         blocks += [f"## {heading}", to_markdown(strata_rows(shown, kind, metric=f"NDCG@{cutoff}"))]
     blocks += [f"## Every metric at {cutoff}", to_markdown(all_metrics(reports, k=cutoff))]
     blocks += [f"![{caption}]({path})" for caption, path in pictures]
-    notes = [f"{name}: {report.n_short:,} lists are short" for name, report in reports.items() if report.n_short]
-    if notes:
-        blocks.append(f"Missing places are misses. {'; '.join(notes)}.")
     return "\n\n".join(blocks) + "\n"
 
 

@@ -76,7 +76,7 @@ class FieldDiversity:
     """Intra-list diversity over a field: the mean Jaccard distance of the categories of two items of a list.
 
     Source: as in `VectorDiversity`, over taxonomic categories as there; the distance of sets A and B is
-    1 - |A and B| / |A or B|, and 0 where both are empty.
+    `1 - |A and B| / |A or B|`, and 0 where both are empty.
 
     Attributes:
         categories: n_items rows of category numbers, see `categories_of`.

@@ -152,8 +152,9 @@ def ndcg(hits: BoolArray, n_targets: Int64Array, k: int) -> Float64Array:
         DataError: shapes do not fit, a row has no target, or more hits than targets.
     """
     top = _top(hits, n_targets, k)
-    discounts = _discounts(k)
-    ideal = np.cumsum(discounts)[np.minimum(n_targets, k) - 1]
+    # no more places than can hold a target: k may be any number
+    discounts = _discounts(min(k, max(top.shape[1], int(n_targets.max(initial=1)))))
+    ideal = np.cumsum(discounts)[np.minimum(n_targets, len(discounts)) - 1]
     return np.asarray(_running_sum(top * discounts[: top.shape[1]]) / ideal)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmrec.data import Catalog, Vocab, read_table
-from llmrec.errors import DataError
+from llmrec.errors import DataError, UnknownIdError
 from llmrec.evaluate.metrics import find_members
 from llmrec.types import BoolArray, Int32Array, Int64Array
 
@@ -45,6 +45,8 @@ def read_lists(path: Path, catalog: Catalog, users: Vocab, holdout: Holdout) -> 
             f"{path} has no column {', '.join(missing)}; lists need {', '.join(_COLUMNS)}, "
             f"this file has {', '.join(table.column_names)}"
         )
+    if table.num_rows == 0:
+        raise DataError(f"{path} holds no list: there is no row below its column names")
     owners, items = _rows(table, "user_id", users, path), _rows(table, "item_id", catalog.items, path)
     ranks = _ranks(table.column("rank"), path)
     order = np.lexsort((ranks, owners))
@@ -75,7 +77,10 @@ def _rows(table: Any, name: str, vocab: Vocab, path: Path) -> Int32Array:
     encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.unify_dictionaries().combine_chunks()
-    known = vocab.rows(encoded.dictionary.to_pylist())
+    try:
+        known = vocab.rows(encoded.dictionary.to_pylist())
+    except UnknownIdError as error:
+        raise UnknownIdError(f"column {name} of {path}: {error}") from error
     rows: Int32Array = known[encoded.indices.to_numpy(zero_copy_only=False)]
     return rows
 

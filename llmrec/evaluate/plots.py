@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ from llmrec.errors import MissingExtraError
 from llmrec.evaluate.evaluation import Evaluation, cutoffs_of, main_cutoff
 from llmrec.evaluate.report import Report
 from llmrec.evaluate.significance import Interval
+from llmrec.evaluate.tables import by_strata
 
 __all__ = ["check_plots", "plot_cutoffs", "plot_differences", "plot_metrics", "plot_strata", "write_plots"]
 
@@ -39,6 +41,8 @@ def check_plots() -> None:
 def write_plots(folder: Path, found: Evaluation, prefix: str = "") -> list[tuple[str, str]]:
     """Draw everything there is to draw.
 
+    A letter that the font of the plots lacks is drawn as a box; the tables have every name in full.
+
     Args:
         folder: where the files go.
         found: what was measured.
@@ -55,16 +59,18 @@ def write_plots(folder: Path, found: Evaluation, prefix: str = "") -> list[tuple
     drawn = {"metrics": (f"Metrics at {cutoff}", plot_metrics(found.reports, cutoff))}
     if len(cutoffs_of(found.reports)) > 1:
         drawn["cutoffs"] = ("Metrics by length of the list", plot_cutoffs(found.reports))
-    for kind in found.reports[found.main].strata:
+    for kind, shown in by_strata(found.reports).items():
         caption = f"NDCG@{cutoff} by {kind}"
-        drawn[f"strata-{kind}"] = (caption, plot_strata(found.reports, kind, f"NDCG@{cutoff}"))
+        drawn[f"strata-{kind}"] = (caption, plot_strata(shown, kind, f"NDCG@{cutoff}"))
     if found.comparisons:
         drawn["differences"] = (f"Differences to {found.baseline}", plot_differences(found))
     pictures = []
     for name, (caption, figure) in drawn.items():
         _sign(figure, card)
         file = f"{prefix}{name}.png"
-        figure.savefig(folder / file, dpi=_DOTS)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+            figure.savefig(folder / file, dpi=_DOTS)
         pictures.append((caption, file))
     return pictures
 
@@ -109,7 +115,8 @@ def plot_cutoffs(reports: Mapping[str, Report]) -> Any:
         for place, (method, report) in enumerate(reports.items()):
             found = [report.metrics[f"{name}@{k}"] for k in cutoffs]
             colour, marker = _style(place)
-            axis.plot(cutoffs, [i.mean for i in found], color=colour, marker=marker, markersize=5, label=method)
+            means = [i.mean for i in found]
+            axis.plot(cutoffs, means, color=colour, marker=marker, markersize=5, label=_short(method))
             axis.fill_between(cutoffs, [i.low for i in found], [i.high for i in found], color=colour, alpha=0.15, lw=0)
         axis.set_xticks(cutoffs)
         axis.set_ylim(bottom=0.0)
@@ -131,19 +138,18 @@ def plot_strata(reports: Mapping[str, Report], kind: str, metric: str) -> Any:
     Returns:
         A matplotlib Figure.
     """
-    shown = {name: report for name, report in reports.items() if kind in report.strata}
-    groups = next(iter(shown.values())).strata[kind]
+    groups = next(iter(reports.values())).strata[kind]
     figure, (axis,) = _figure(1, height=4.0)
-    width = 0.8 / len(shown)
-    for place, (method, report) in enumerate(shown.items()):
+    width = 0.8 / len(reports)
+    for place, (method, report) in enumerate(reports.items()):
         found = [stratum.metrics[metric] for stratum in report.strata[kind]]
-        at = [x + (place - (len(shown) - 1) / 2) * width for x in range(len(found))]
+        at = [x + (place - (len(reports) - 1) / 2) * width for x in range(len(found))]
         colour, _ = _style(place)
-        axis.bar(at, [i.mean for i in found], 0.92 * width, color=colour, label=method)
+        axis.bar(at, [i.mean for i in found], 0.92 * width, color=colour, label=_short(method))
         axis.errorbar(
             at, [i.mean for i in found], yerr=_errors(found), fmt="none", ecolor="black", elinewidth=1, capsize=2
         )
-    axis.set_xticks(range(len(groups)), [f"{group.label}\nn = {group.n_users:,}" for group in groups])
+    axis.set_xticks(range(len(groups)), [f"{_short(group.label)}\nn = {group.n_users:,}" for group in groups])
     axis.set_ylim(bottom=0.0)
     axis.set_xlabel(_KINDS.get(kind, kind))
     axis.set_ylabel(f"{metric} (mean over users)")
@@ -227,19 +233,25 @@ def _errors(intervals: Sequence[Interval]) -> list[list[float]]:
 
 def _legend(figure: Any, axis: Any) -> None:
     handles, labels = axis.get_legend_handles_labels()
-    labels = [_short(label) for label in labels]
     inches = 0.8 + 0.085 * max(map(len, labels))  # of one entry at this size of type
     columns = max(1, min(len(labels), int(figure.get_figwidth() / inches)))
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=9)
 
 
 def _short(name: str) -> str:
-    """Cut a name that would leave no room for the plot."""
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..."
+    """Cut a name that would leave no room for the plot, and keep matplotlib from reading it as anything but text."""
+    cut = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..."
+    # a label that is empty or has a leading underscore is hidden
+    return f" {_literal(cut)}" if cut.startswith("_") else _literal(cut) or "-"
+
+
+def _literal(text: str) -> str:
+    """Text on one line, whose dollars begin no formula."""
+    return " ".join(text.split()).replace("$", r"\$")
 
 
 def _sign(figure: Any, card: str) -> None:
     """Say under the plot how the numbers were made."""
     width = int(15 * figure.get_figwidth())
-    text = "\n".join(textwrap.wrap(f"{card} · {_INTERVALS}", width))
+    text = "\n".join(textwrap.wrap(_literal(f"{card} · {_INTERVALS}"), width))
     figure.supxlabel(text, fontsize=7, color=_GREY, ha="center")

@@ -77,10 +77,14 @@ class ProtocolCard:
         mine, theirs = self.to_dict(), other.to_dict()
         differing = [key for key in mine if key != "note" and mine[key] != theirs[key]]
         if differing:
+            hint = "evaluate both on one split"
+            if differing == ["seen_excluded"]:
+                hint = (
+                    "one leaves out what its users already took and the other does not: make the lists without those "
+                    "items, or take the `seen` policy out of the bundle"
+                )
             shown = ", ".join(f"{key}: {mine[key]!r} and {theirs[key]!r}" for key in differing)
-            raise DataError(
-                f"results of different protocols must not be compared ({shown}); evaluate both on one split"
-            )
+            raise DataError(f"results of different protocols must not be compared ({shown}); {hint}")
 
 
 def leave_last_out_card(

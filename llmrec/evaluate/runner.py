@@ -27,7 +27,7 @@ from llmrec.evaluate.protocol import ProtocolCard
 from llmrec.evaluate.report import Report
 from llmrec.evaluate.significance import bootstrap_interval
 from llmrec.evaluate.unseen import check_honest
-from llmrec.types import Csr, Float32Array, Int32Array, Int64Array, Queries, Ranking
+from llmrec.types import BoolArray, Csr, Float32Array, Int32Array, Int64Array, Queries, Ranking
 
 if TYPE_CHECKING:
     from llmrec.data import Holdout
@@ -73,14 +73,15 @@ def evaluate(
         protocol: how the holdout was made; goes into the report.
 
     Returns:
-        The metrics of `ACCURACY` and `extra` at each cut-off with 95% intervals over users; coverage and Gini.
+        The metrics of `ACCURACY` and `extra` at each cut-off with 95% intervals over users; coverage and Gini, over
+        the items that are ranked (`Queries.allow`).
 
     Raises:
         ConfigError: a cut-off or the batch size is out of range, or an extra metric has the name of another.
         LeakageError: a Recommender has seen the targets, as far as can be known; see `check_honest`.
         DataError: the holdout is empty or does not fit the card or the catalog, or the recommender returns
-            something other than one list per query, an item outside the catalog, or a history item although
-            the card says that histories are excluded.
+            something other than one list per query, an item outside the catalog or that is not ranked, or a
+            history item although the card says that histories are excluded.
     """
     _check_holdout(holdout, n_items, protocol)
     check_honest(recommender, holdout, protocol)
@@ -155,7 +156,7 @@ def _run(
         card=card,
         metrics={name: bootstrap_interval(per_user) for name, per_user in values.items()},
         values=values,
-        totals=_totals(shown),
+        totals=_totals(shown, holdout.queries.allow),
         exposure=shown,
         user_rows=np.asarray(holdout.user_rows, dtype=np.int64),
         n_short=n_short,
@@ -198,6 +199,15 @@ def _checked_lists(lists: Int32Array, queries: Queries, start: int, card: Protoc
                 f"recommended item {lists[row, place]} of its own history; add the `seen` policy, or say "
                 "seen_excluded=False in the card"
             )
+    if queries.allow is not None:
+        astray = (lists >= 0) & (lists < card.n_items)
+        astray[astray] = ~queries.allow[lists[astray]]
+        if astray.any():
+            row, place = np.argwhere(astray)[0]
+            raise DataError(
+                f"only {int(queries.allow.sum())} items are ranked (Queries.allow), but holdout row {start + row} was "
+                f"recommended item {lists[row, place]}, which is none of them"
+            )
     return lists
 
 
@@ -211,11 +221,13 @@ def _judge(
         values[f"{name}@{cut}"][rows] = metric(hits, n_targets, cut)
 
 
-def _totals(shown: Mapping[int, Int64Array]) -> dict[str, float]:
+def _totals(shown: Mapping[int, Int64Array], allow: BoolArray | None) -> dict[str, float]:
+    """Coverage and Gini over the items that are ranked: others could not be shown."""
     totals: dict[str, float] = {}
     for cut, counts in shown.items():
-        totals[f"coverage@{cut}"] = coverage_of(counts)
-        totals[f"gini@{cut}"] = gini_of(counts)
+        ranked = counts if allow is None else counts[allow]
+        totals[f"coverage@{cut}"] = coverage_of(ranked)
+        totals[f"gini@{cut}"] = gini_of(ranked)
     return totals
 
 

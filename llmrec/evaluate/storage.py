@@ -24,11 +24,10 @@ import numpy as np
 
 from llmrec.errors import DataError, LlmrecError
 from llmrec.evaluate.ceiling import CandidateRecall
-from llmrec.evaluate.comparison import Comparison
 from llmrec.evaluate.evaluation import Evaluation, evaluation_markdown
 from llmrec.evaluate.metrics import Float64Array
 from llmrec.evaluate.plots import check_plots, write_plots
-from llmrec.evaluate.report import Report
+from llmrec.evaluate.report import Comparison, Report
 
 __all__ = ["check_report_place", "evaluations_to_dict", "is_report", "load_evaluations", "write_evaluations"]
 
@@ -61,11 +60,20 @@ def check_report_place(folder: Path, *, plots: bool) -> None:
     place = folder.expanduser().resolve()
     if place.exists() and not is_report(place) and not (place.is_dir() and not any(place.iterdir())):
         raise DataError(f"{folder} exists and is not a folder of reports; choose another path or remove it")
+    if place.exists() and (foreign := sorted(path.name for path in place.iterdir() if not _is_ours(path))):
+        raise DataError(
+            f"{folder} holds reports, and also {', '.join(foreign[:5])}, which would be lost; move it elsewhere or "
+            "choose another path"
+        )
     above = next(parent for parent in place.parents if parent.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise DataError(f"cannot write reports in {folder}: {above} is not a folder that can be written to")
     if plots:
         check_plots()
+
+
+def _is_ours(path: Path) -> bool:
+    return path.is_file() and (path.name in (_JSON, _MARKDOWN, _VALUES) or path.suffix == ".png")
 
 
 def write_evaluations(folder: Path, found: Mapping[str, Evaluation], *, plots: bool = True) -> Path:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from llmrec.errors import ConfigError, DataError
-from llmrec.evaluate.comparison import Comparison, comparisons
 from llmrec.evaluate.metrics import ACCURACY
-from llmrec.evaluate.report import Report
+from llmrec.evaluate.report import Comparison, Report, comparisons
 
-__all__ = ["all_metrics", "compare", "comparison_rows", "differences", "strata_rows", "to_markdown"]
+__all__ = ["all_metrics", "by_strata", "compare", "comparison_rows", "differences", "strata_rows", "to_markdown"]
 
 _WITH_INTERVAL = ("NDCG", "Recall")
 _PLAIN = ("HitRate", "MRR")
@@ -75,6 +74,12 @@ def all_metrics(reports: Mapping[str, Report], *, k: int = 10) -> list[tuple[str
         if any(value is not None for value in values):
             rows.append((total, *("-" if value is None else f"{value:.4f}" for value in values)))
     return rows
+
+
+def by_strata(reports: Mapping[str, Report]) -> dict[str, dict[str, Report]]:
+    """Return, by kind of grouping, the reports that have such strata; stored ones may have been made without."""
+    kinds = dict.fromkeys(kind for report in reports.values() for kind in report.strata)
+    return {kind: {name: report for name, report in reports.items() if kind in report.strata} for kind in kinds}
 
 
 def strata_rows(reports: Mapping[str, Report], kind: str, *, metric: str = "NDCG@10") -> list[tuple[str, ...]]:

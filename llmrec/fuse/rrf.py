@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class RrfConfig(ComponentConfig):
     constant: float = Field(default=60.0, ge=0)
     tune: bool = True
     weights: dict[str, float] | None = None
-    grid: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+    grid: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
     caution: float = Field(default=2.0, ge=0)
     wish_columns: tuple[str, ...] | None = None
     new_item_share: float = Field(default=0.9, ge=0, le=1)
@@ -108,11 +108,10 @@ class ReciprocalRankFusion:
 
     def _wish_weights(self) -> Weights:
         """Give the wish columns their share of the weight; within each group the proportions stay."""
-        share = self.config.wish_share
-        groups = [
-            (share, [n for n in self.weights if n in self.wish_columns]),
-            (1 - share, [n for n in self.weights if n not in self.wish_columns]),
-        ]
+        readers = [n for n in self.weights if n in self.wish_columns]
+        others = [n for n in self.weights if n not in self.wish_columns]
+        share = self.config.wish_share if others else 1.0
+        groups = [(share, readers), (1 - share, others)]
         shared: dict[str, float] = {}
         for total, names in groups:
             weight = sum(self.weights[n] for n in names)
@@ -232,6 +231,11 @@ def _fit(context: FitContext, config: RrfConfig) -> ReciprocalRankFusion:
     if candidates is None:
         raise ValueError("a fusion is fitted on candidates")
     wish_columns = context.wish_columns if config.wish_columns is None else config.wish_columns
+    if unknown := [name for name in config.wish_columns or () if name not in candidates.columns]:
+        known = ", ".join(candidates.columns)
+        raise ConfigError(
+            f"{context.name}: wish_columns names {unknown[0]!r}, which is no column of the stage: {known}"
+        )
     if config.weights is not None:
         _check_columns(config.weights, candidates)
         weights: Weights = config.weights

@@ -54,7 +54,7 @@ def read_moments(
     if wrong:
         raise DataError(
             f"{len(wrong)} items have no {kind} in field {field!r} but {', '.join(wrong[:5])}; correct these, leave "
-            "them empty, or name them in no_value of the policy"
+            "them empty, name them in no_value of the policy, or name the right kind there: time, year or number"
         )
     return moments
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from llmrec.component import Saves
-from llmrec.types import Int32Array, Queries, Ranking
+from llmrec.types import BoolArray, Int32Array, Queries, Ranking
 
-__all__ = ["Inserts", "Policy"]
+__all__ = ["Inserts", "Policy", "TakesOut"]
 
 
 class Policy(Saves, Protocol):
@@ -36,8 +36,19 @@ class Policy(Saves, Protocol):
 
 @runtime_checkable
 class Inserts(Protocol):
-    """A policy that puts items into lists that did not hold them; never one that a query excludes or does not allow."""
+    """A policy that puts items into lists.
 
-    @property
-    def inserts(self) -> Int32Array:
-        """Int32[m]: the catalog rows it may put into a list."""
+    `llmrec.policy.finish` takes these items out of the lists before, so that where they stand does not depend on what
+    was proposed or drawn; policies that take items out see them in front, and count them.
+    """
+
+    def inserted(self, queries: Queries) -> Int32Array:
+        """Int32[n, m]: the rows it puts into each list that is long enough; -1 for what a query may not be shown."""
+
+
+@runtime_checkable
+class TakesOut(Protocol):
+    """A policy that may leave a list short, and can say when looking further down the catalog is of no use."""
+
+    def may_grow(self, queries: Queries, ranking: Ranking) -> BoolArray:
+        """Say of lists that `apply` returned whether any other item of the catalog could stand in them, Bool[n]."""

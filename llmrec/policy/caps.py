@@ -12,7 +12,7 @@ from llmrec.component import Component, ComponentConfig, FitContext
 from llmrec.data import Catalog
 from llmrec.errors import ConfigError
 from llmrec.policy.fields import FieldValues
-from llmrec.policy.lists import without
+from llmrec.policy.lists import anything_left, without
 from llmrec.retrieve.base import blocks
 from llmrec.types import BoolArray, Int32Array, Int64Array, Queries, Ranking, State, select_rows
 
@@ -22,6 +22,9 @@ PER_PLACE = 2
 """Candidates looked at for each place at first; `llmrec.policy.finish` looks further down where they do not do."""
 
 UNLIMITED = np.iinfo(np.int32).max
+
+COLUMNS = 256
+"""So many candidates of each list are looked at at once, before they are taken one after the other."""
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -53,12 +56,16 @@ class Caps:
         name: the policy's name in this pipeline.
         config: its settings.
         values: what every item has in the field.
+        limits: Int64[n_codes], how many items of each value a list may hold.
+        active: Bool[n_items], False for deleted items.
     """
 
     component: ClassVar[str] = "caps"
     name: str
     config: CapsConfig
     values: FieldValues
+    limits: Int64Array
+    active: BoolArray
 
     def prepare(self, queries: Queries) -> Queries:
         """Return the queries unchanged."""
@@ -71,13 +78,30 @@ class Caps:
     def apply(self, queries: Queries, ranking: Ranking, k: int) -> Ranking:
         """Leave out what is over a limit, and cut; a list is short where nothing else is left."""
         kept = np.zeros(ranking.items.shape, dtype=np.bool_)
-        for rows in blocks(len(ranking), ranking.items.shape[1] + len(self.values.codes)):
+        for rows in blocks(len(ranking), ranking.items.shape[1] + len(self.limits)):
             kept[rows] = self._within(ranking.items[rows], k)
         return without(ranking, ~kept, k)
 
+    def may_grow(self, queries: Queries, ranking: Ranking) -> BoolArray:
+        """Bool[n]: whether the catalog has any item for a list none of whose values is at its limit."""
+        owners_of_all = self.values.owners
+
+        def fitting(rows: Int64Array) -> BoolArray:
+            lists, places = np.nonzero(ranking.items[rows] >= 0)
+            owners, codes = self._codes(ranking.items[rows[lists], places])
+            counts = np.zeros((len(rows), len(self.limits)), dtype=np.int32)
+            np.add.at(counts, (lists[owners], codes), 1)
+            fits = np.ones((len(rows), len(self.active)), dtype=np.bool_)
+            for row, full in enumerate(counts >= self.limits):
+                fits[row, owners_of_all[full[self.values.rows.values]]] = False
+            return fits
+
+        return anything_left(ranking, queries, self.active, fitting)
+
     def with_items(self, catalog: Catalog, changed: Int32Array) -> Self:
         """Return the same limits over a catalog that has grown or changed."""
-        return replace(self, values=self.values.with_items(catalog, changed))
+        values = self.values.with_items(catalog, changed)
+        return replace(self, values=values, limits=_limits(self.config, values), active=catalog.active)
 
     def state(self) -> State:
         """Return the settings: the catalog knows the rest."""
@@ -85,32 +109,46 @@ class Caps:
 
     def _within(self, items: Int32Array, k: int) -> BoolArray:
         """Bool[n, m]: the first k of each list that stay within all limits."""
-        limits = self._limits()
-        counts = np.zeros((len(items), len(limits)), dtype=np.int32)
+        counts = np.zeros((len(items), len(self.limits)), dtype=np.int32)
         kept = np.zeros(items.shape, dtype=np.bool_)
         taken = np.zeros(len(items), dtype=np.int64)
-        for place in range(items.shape[1]):
-            rows = np.flatnonzero((items[:, place] >= 0) & (taken < k))
-            if len(rows) == 0:
-                break
-            offsets, entries = select_rows(self.values.rows.offsets, items[rows, place].astype(np.int64))
-            owners, codes = np.repeat(rows, np.diff(offsets)), self.values.rows.values[entries]
-            over = counts[owners, codes] >= limits[codes]
-            kept[rows, place] = True
-            kept[owners[over], place] = False
-            counted = kept[owners, place]
-            counts[owners[counted], codes[counted]] += 1  # an item has a value once: no cell occurs twice
-            taken += kept[:, place]
+        everybody = np.arange(len(items), dtype=np.int64)
+        for start in range(0, items.shape[1], COLUMNS):
+            # limits only ever close: what does not fit now will not fit later, and is not looked at again
+            fits = self._fit(everybody, items[:, start : start + COLUMNS], counts)
+            for place in start + np.flatnonzero((fits & (taken < k)[:, None]).any(axis=0)):
+                rows = np.flatnonzero(fits[:, place - start] & (taken < k))
+                rows = rows[self._fit(rows, items[rows, place, None], counts)[:, 0]]
+                kept[rows, place] = True
+                taken[rows] += 1
+                owners, codes = self._codes(items[rows, place])
+                counts[rows[owners], codes] += 1  # an item has a value once: no cell occurs twice
         return kept
 
-    def _limits(self) -> Int64Array:
-        """Int64[n_codes]: how many items of each value a list may hold."""
-        usual = UNLIMITED if self.config.at_most is None else self.config.at_most
-        return np.array([self.config.values.get(text, usual) for text in self.values.codes], dtype=np.int64)
+    def _fit(self, rows: Int64Array, items: Int32Array, counts: Int32Array) -> BoolArray:
+        """Bool[n, m]: which of Int32[n, m] items have no value at its limit, after the counts of the given rows."""
+        owners, codes = self._codes(np.maximum(items, 0).ravel())
+        over = counts[rows[owners // max(items.shape[1], 1)], codes] >= self.limits[codes]
+        fits = (items >= 0).ravel()
+        fits[owners[over]] = False
+        return fits.reshape(items.shape)
+
+    def _codes(self, items: Int32Array) -> tuple[Int64Array, Int32Array]:
+        """The codes of Int32[m] items, no pads, and which of the m each belongs to."""
+        offsets, entries = select_rows(self.values.rows.offsets, items.astype(np.int64))
+        owners = np.repeat(np.arange(len(items), dtype=np.int64), np.diff(offsets))
+        return owners, self.values.rows.values[entries]
+
+
+def _limits(config: CapsConfig, values: FieldValues) -> Int64Array:
+    """Int64[n_codes]: how many items of each value a list may hold."""
+    usual = UNLIMITED if config.at_most is None else config.at_most
+    return np.array([config.values.get(text, usual) for text in values.codes], dtype=np.int64)
 
 
 def _over(name: str, config: CapsConfig, catalog: Catalog) -> Caps:
-    return Caps(name, config, FieldValues.read(catalog, config.field, config.separator, name))
+    values = FieldValues.read(catalog, config.field, config.separator, name)
+    return Caps(name, config, values, _limits(config, values), catalog.active)
 
 
 def _fit(context: FitContext, config: CapsConfig) -> Caps:

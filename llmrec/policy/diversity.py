@@ -69,8 +69,8 @@ class Diversity:
         return queries
 
     def depth(self, k: int) -> int:
-        """Return the candidates that are looked at."""
-        return self.config.candidates_per_place * k
+        """Return the candidates that are looked at, and k where that is more: below 50 places the order stays."""
+        return max(k, self.config.candidates_per_place * min(k, PLACES))
 
     def apply(self, queries: Queries, ranking: Ranking, k: int) -> Ranking:
         """Choose the items, and cut; candidates below those looked at keep their places."""

@@ -15,13 +15,16 @@ from llmrec.data import Catalog
 from llmrec.errors import ConfigError
 from llmrec.policy.ages import SECONDS_PER_DAY, AgeKind, read_moments
 from llmrec.policy.fields import check_field, rows_to_read
-from llmrec.policy.lists import first, moved_up, without
-from llmrec.types import BoolArray, Int32Array, Queries, Ranking, State
+from llmrec.policy.lists import anything_left, first, moved_up, without
+from llmrec.types import BoolArray, Int32Array, Int64Array, Queries, Ranking, State
 
 __all__ = ["COMPONENT", "Freshness", "FreshnessConfig"]
 
 PER_PLACE = 2
 """Candidates looked at for each place at first where old items are left out of the finished list."""
+
+LATEST_YEAR = 10_000
+"""Numbers below it that are meant to be times are years, or something else."""
 
 
 class FreshnessConfig(ComponentConfig):
@@ -34,8 +37,8 @@ class FreshnessConfig(ComponentConfig):
         max_age: older items are left out; none: none are.
         half_life: an item of this age moves up half as far as one of age 0; none: nothing moves.
         places: how far an item of age 0 moves up.
-        reference: when age is 0: `"at"`: at the query's time where it has one, else as `"newest"`; `"newest"`: at
-            the newest item of the catalog. Numbers are always compared with the newest.
+        reference: when age is 0: `"at"`: at the query's time (seconds since the epoch) where it has one, else as
+            `"newest"`; `"newest"`: at the newest item of the catalog. Numbers are always compared with the newest.
         missing: whether an item of unknown age counts as `"old"` (too old for any `max_age`, never moved up) or
             as `"new"` (of age 0).
         no_value: texts in the field that stand for "not known", as empty text does.
@@ -95,6 +98,19 @@ class Freshness:
         ages = self._ages(ranking.items, self._reference(queries))
         return moved_up(ranking, self.config.places * np.exp2(-ages / self.config.half_life), k)
 
+    def may_grow(self, queries: Queries, ranking: Ranking) -> BoolArray:
+        """Bool[n]: whether the catalog has any other item that is not too old for the query."""
+        if self.config.max_age is None:
+            return np.ones(len(ranking), dtype=np.bool_)
+        everything = np.arange(len(self.moments), dtype=np.int32)[None]
+        reference, max_age = self._reference(queries), self.config.max_age
+
+        def fitting(rows: Int64Array) -> BoolArray:
+            since = reference[rows] if isinstance(reference, np.ndarray) else np.full((len(rows), 1), reference)
+            return self._ages(everything, since) <= max_age
+
+        return anything_left(ranking, queries, self.active, fitting)
+
     def with_items(self, catalog: Catalog, changed: Int32Array) -> Self:
         """Return the same rule over a catalog that has grown or changed."""
         rows = rows_to_read(len(self.moments), catalog, changed)
@@ -139,6 +155,16 @@ def _fit(context: FitContext, config: FreshnessConfig) -> Freshness:
     if config.max_age is None and config.half_life is None:
         raise ConfigError(f"{context.name}: set max_age, half_life, or both; as it is nothing changes")
     policy = _over(context.name, config, context.catalog)
+    moments = policy.moments[policy.active & ~np.isnan(policy.moments)]
+    if len(moments) == 0:
+        raise ConfigError(
+            f"{context.name}: field {config.field!r} is empty for all items; name one that says their age"
+        )
+    if config.kind == "time" and np.abs(moments).max() * SECONDS_PER_DAY < LATEST_YEAR:
+        raise ConfigError(
+            f"{context.name}: field {config.field!r} holds small numbers, which are no seconds since the epoch; "
+            'for years set kind = "year", for other numbers kind = "number"'
+        )
     if unknown := int(np.isnan(policy.moments).sum()):
         counts = "too old" if config.missing == "old" else "new"
         context.progress(f"{context.name}: items without {config.field}, which count as {counts}: {unknown}")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec.retrieve.base import is_excluded
+from llmrec.retrieve.base import blocks, is_excluded
 from llmrec.retrieve.merge import complete
 from llmrec.types import BoolArray, Int64Array, Queries, Ranking
 
-__all__ = ["first", "may_be_shown", "moved_up", "reordered", "without"]
+__all__ = ["anything_left", "first", "may_be_shown", "moved_up", "reordered", "without"]
 
 
 def first(ranking: Ranking, k: int) -> Ranking:
@@ -81,3 +82,26 @@ def may_be_shown(items: NDArray[np.integer], queries: Queries, active: BoolArray
         return np.zeros(items.shape, dtype=np.bool_)
     there &= allowed[np.maximum(items, 0)]
     return there
+
+
+def anything_left(
+    ranking: Ranking, queries: Queries, active: BoolArray, fitting: Callable[[Int64Array], BoolArray]
+) -> BoolArray:
+    """Bool[n]: whether any item that a query may be shown and its list does not hold would fit into the list.
+
+    Args:
+        ranking: n lists.
+        queries: n queries.
+        active: Bool[n_items], False for deleted items.
+        fitting: rows of the lists, Int64[m], to Bool[m, n_items]: which items fit, whether or not they are there.
+    """
+    everything = np.arange(len(active), dtype=np.int32)[None]
+    left = np.zeros(len(ranking), dtype=np.bool_)
+    for rows in blocks(len(ranking), len(active)):
+        fits = fitting(rows) & may_be_shown(
+            np.broadcast_to(everything, (len(rows), len(active))), queries.take(rows), active
+        )
+        owners, places = np.nonzero(ranking.items[rows] >= 0)
+        fits[owners, ranking.items[rows[owners], places]] = False
+        left[rows] = fits.any(axis=1)
+    return left

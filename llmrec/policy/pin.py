@@ -45,7 +45,7 @@ class Pin:
     Attributes:
         name: the policy's name in this pipeline.
         config: its settings.
-        rows: Int32[m], the pinned items.
+        rows: Int32[m], the pinned items, by place.
         places: Int32[m], where each stands, 0 = first.
         active: Bool[n_items], False for deleted items.
     """
@@ -57,10 +57,10 @@ class Pin:
     places: Int32Array
     active: BoolArray
 
-    @property
-    def inserts(self) -> Int32Array:
-        """Int32[m]: the pinned items."""
-        return self.rows
+    def inserted(self, queries: Queries) -> Int32Array:
+        """Int32[n, m]: the pinned items, -1 for those that a query may not be shown."""
+        pins = np.broadcast_to(self.rows, (len(queries), len(self.rows)))
+        return np.where(may_be_shown(pins, queries, self.active), pins, np.int32(-1))
 
     def prepare(self, queries: Queries) -> Queries:
         """Return the queries unchanged."""
@@ -72,10 +72,9 @@ class Pin:
 
     def apply(self, queries: Queries, ranking: Ranking, k: int) -> Ranking:
         """Put the pinned items at their places, and cut; their propensity is 1, for they are always there."""
-        pins = np.broadcast_to(self.rows, (len(queries), len(self.rows)))
-        pinned = may_be_shown(pins, queries, self.active)
-        kept = ~np.where(pinned[:, None, :], ranking.items[:, :, None] == self.rows, False).any(axis=2)
-        kept &= ranking.items >= 0
+        pins = self.inserted(queries)
+        pinned = pins >= 0
+        kept = (ranking.items >= 0) & (align(ranking.items, pins, np.ones_like(pins), np.int32(0)) == 0)
         taken = np.zeros((len(queries), ranking.items.shape[1] + int(self.places.max()) + 1), dtype=np.bool_)
         taken[:, self.places] = pinned
         free = np.argsort(taken, axis=1, kind="stable")  # the places left for the others, in order
@@ -108,8 +107,9 @@ def _with_pins(ranking: Ranking, pins: Int32Array) -> Ranking:
 
 
 def _over(name: str, config: PinConfig, catalog: Catalog) -> Pin:
-    rows = known_ids(catalog, list(config.items), name)
-    return Pin(name, config, rows, np.array(list(config.items.values()), np.int32) - 1, catalog.active)
+    ids = sorted(config.items, key=config.items.__getitem__)  # files do not keep the order of a table's keys
+    places = np.array([config.items[item] for item in ids], dtype=np.int32) - 1
+    return Pin(name, config, known_ids(catalog, ids, name), places, catalog.active)
 
 
 def _fit(context: FitContext, config: PinConfig) -> Pin:

@@ -41,7 +41,7 @@ def fit_item_knn(
     """Find each item's nearest neighbours by the shrunk cosine of their users.
 
     After Sarwar et al., "Item-based Collaborative Filtering Recommendation Algorithms", WWW 2001: items i and j with
-    weight vectors x over users have similarity <x_i, x_j> / (|x_i| |x_j| + shrinkage); only positive ones count.
+    weight vectors x over users have similarity `<x_i, x_j> / (|x_i| |x_j| + shrinkage)`; only positive ones count.
     Work and memory go with the pairs of interactions that share a user, a block at a time.
 
     Args:

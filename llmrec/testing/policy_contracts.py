@@ -36,15 +36,16 @@ def policies_return_well_formed_lists(policy: Any, catalog: Catalog, queries: Qu
 
 
 def policies_add_only_what_they_declare(policy: Any, catalog: Catalog, queries: Queries) -> None:
-    """An item that was not in the list is one of `inserts`, and one that the query may be shown."""
-    declared = set(policy.inserts.tolist()) if isinstance(policy, Inserts) else set()
+    """An item that was not in the list is one of those `inserted`, and one that the query may be shown."""
+    declared = _inserted(policy, queries)
     for asked in (queries, _excluding(queries, sorted(declared)), _allowing(queries, len(catalog), declared)):
         prepared = policy.prepare(asked)
         lists = _lists(prepared, catalog)
         done = policy.apply(prepared, lists, K)
         for row, (before, after) in enumerate(zip(lists.items, done.items, strict=True)):
             added = set(after[after >= 0].tolist()) - set(before.tolist())
-            assert added <= declared, "an item from nowhere"
+            own = {item for item in policy.inserted(prepared)[row].tolist() if item >= 0} if declared else set()
+            assert added <= own, "an item from nowhere"
             assert added <= set(_allowed(prepared, row, catalog).tolist()), "an item that may not be shown"
 
 
@@ -110,7 +111,7 @@ def policies_keep_deleted_items_out(policy: Any, catalog: Catalog, queries: Quer
     holds = isinstance(policy, HoldsItems)
     if not holds:
         return
-    gone = int(policy.inserts[0]) if isinstance(policy, Inserts) else 1
+    gone = min(_inserted(policy, queries), default=1)
     fields = {k: v for k, v in catalog.records(np.array([gone], dtype=np.int32))[0].items() if k in catalog.columns[1:]}
     grown = catalog.without_items([catalog.items[gone]]).with_items([Item("brand-new", fields)])
     later: Any = policy.with_items(grown, np.empty(0, dtype=np.int32))
@@ -118,6 +119,12 @@ def policies_keep_deleted_items_out(policy: Any, catalog: Catalog, queries: Quer
     done = later.apply(prepared, _lists(prepared, grown), K)
     check_ranking(done, len(queries), len(grown))
     assert not (done.items == gone).any(), "a deleted item came back"
+
+
+def _inserted(policy: Any, queries: Queries) -> set[int]:
+    """What a policy puts into the list of any of the queries."""
+    prepared = policy.prepare(queries)
+    return set(policy.inserted(prepared).ravel().tolist()) - {-1} if isinstance(policy, Inserts) else set()
 
 
 def _allowed(queries: Queries, row: int, catalog: Catalog) -> Int32Array:

@@ -25,7 +25,7 @@ def clean_text(text: str) -> str:
 
 
 def clean_value(value: Any) -> str:
-    """Write any field value as text: null as "", whole floats without ".0", lists with commas."""
+    """Write any field value as text: null as "", whole floats without ".0", lists (sets in order) with commas."""
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, np.generic):
@@ -37,7 +37,8 @@ def clean_value(value: Any) -> str:
     if isinstance(value, (datetime, date)):
         return value.isoformat()
     if isinstance(value, (list, tuple, set, frozenset)):
-        return ", ".join(text for text in map(clean_value, value) if text)
+        texts = [text for text in map(clean_value, value) if text]
+        return ", ".join(sorted(texts) if isinstance(value, (set, frozenset)) else texts)
     return clean_text(str(value))
 
 

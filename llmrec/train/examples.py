@@ -39,6 +39,9 @@ def next_item_cases(train: Interactions, n: int, *, seed: int, latest: int = 5) 
         items=train.items[picked],
         times=None if train.times is None else train.times[picked],
         weights=None if train.weights is None else train.weights[picked],
+        kinds=None if train.kinds is None else train.kinds[picked],
+        kind_names=train.kind_names,
+        ratings=None if train.ratings is None else train.ratings[picked],
         at=None if train.times is None else train.times[chosen],
     )
     return Holdout(user_rows=users, queries=queries, targets=train.items[chosen])

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from llmrec.assets import find_asset
 from llmrec.component import Component, ComponentConfig, FitContext, silent
+from llmrec.data import with_profiles
 from llmrec.errors import ConfigError, DataError, MissingExtraError
 from llmrec.models import PairScorer, TextEncoder, best_placement, quiet_transformers
 from llmrec.rerank import CrossEncoder, load_cross_encoder, render_pairs, user_budget
@@ -201,7 +202,8 @@ def _examples(context: FitContext, config: CrossEncoderConfig, template: Templat
     """Draw cases and negatives, and write them as text, in random order."""
     if context.first_stage is None:
         raise ConfigError(f"scorer {context.name!r} learns from a stage before it; put it in a second stage")
-    cases = next_item_cases(context.train, config.cases, seed=context.seed)
+    drawn = next_item_cases(context.train, config.cases, seed=context.seed)
+    cases = with_profiles(drawn, context.train, context.users)
     n = len(cases.targets)
     if n == 0:
         raise DataError("no user has two interactions to train a cross-encoder on; remove it from the stages")

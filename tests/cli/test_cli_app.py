@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -15,7 +16,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from llmrec.cli import main
 from llmrec.cli.app import ENTRIES, app
+from llmrec.cli.output import print_rows, results
 
 PANELS = {
     "Start here": ["demo", "doctor"],
@@ -81,8 +84,10 @@ def test_help_of_all_names_every_command_under_its_heading():
         if line.endswith(":"):
             found[line[:-1]] = []
         else:
-            found[list(found)[-1]].append(line.split()[0])
+            name = line[2:].partition(" ")[0]  # empty: the line goes on with what stands in the one above
+            found[list(found)[-1]] += [name] if name else []
     assert found == PANELS
+    assert "..." not in listed
     assert list(found) == list(PANELS)
     assert "--debug" in result.output
 
@@ -156,17 +161,49 @@ def test_a_bracketed_message_survives_on_a_terminal(run, monkeypatch):
     assert run("assets", "--fetch", "x", tty=True).code == 0
 
 
-def test_ascii_streams_get_escapes_not_errors(held_bundle):
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
-    words = [sys.executable, "-m", "llmrec", "recommend", "--bundle", str(held_bundle), "--history", "i0", "--k", "30"]
-    table, as_json = (
-        subprocess.run([*words, *extra], env=environment, capture_output=True, timeout=120, check=False)
-        for extra in ([], ["--json"])
-    )
-    assert table.returncode == 0, table.stderr
-    assert rb"Mis\xe9rables" in table.stdout
-    found = json.loads(as_json.stdout.decode("ascii"))
+def test_ascii_streams_get_escapes_not_errors(held_bundle, monkeypatch):
+    words = ["recommend", "--bundle", str(held_bundle), "--history", "i0", "--k", "30"]
+    shown = []
+    for extra in ([], ["--json"]):
+        out = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
+        monkeypatch.setattr(sys, "stdout", out)
+        with pytest.raises(SystemExit) as stop:
+            main([*words, *extra])
+        assert stop.value.code == 0
+        shown.append(out.buffer.getvalue())
+    table, as_json = shown
+    assert rb"Mis\xe9rables" in table
+    found = json.loads(as_json.decode("ascii"))
     assert any("Misérables" in item["fields"]["title"] for item in found[0]["items"])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes the streams")
+@pytest.mark.parametrize(
+    ("closed", "err"),
+    [("<&-", "llmrec: standard input holds no ids; write one a line\n"), ("</dev/null >&- 2>&-", "")],
+)
+def test_streams_that_are_closed_read_empty_and_swallow(tmp_path, closed, err):
+    words = [sys.executable, "-m", "llmrec", "recommend", "--bundle", str(tmp_path), "--users", "-"]
+    done = subprocess.run(
+        ["sh", "-c", f"{shlex.join(words)} {closed}"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", err)
+
+
+def test_wide_tables_do_not_fold_in_a_pipe(capsys):
+    print_rows(results(), [("name", *(f"metric{i:02}" for i in range(15))), ("row", *["0.123456"] * 15)])
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert [len(line.split()) for line in shown] == [16, 1, 16]  # names, a rule, values
+
+
+def test_a_bundle_that_is_a_file(run, tmp_path):
+    (tmp_path / "items.csv").write_text("x")
+    result = run("recommend", "--bundle", tmp_path / "items.csv", "--users", "u1")
+    assert (result.code, result.out) == (1, "")
+    assert (
+        result.err
+        == f"llmrec: {tmp_path / 'items.csv'} is not a bundle: it has no manifest.json; make one with `llmrec fit`\n"
+    )
 
 
 def test_python_m_llmrec_in_a_pipe(held_bundle):
@@ -175,9 +212,9 @@ def test_python_m_llmrec_in_a_pipe(held_bundle):
     assert done.returncode == 0, done.stderr
     assert "user u1" in done.stdout
     assert ESCAPE not in done.stdout + done.stderr
-    missing = [*words[:-1], "u777"]
+    missing = [*words[:4], "--bundle", "nowhere", "--users", "u1"]
     done = subprocess.run(missing, capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, done.stdout) == (3, "")
+    assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("llmrec: ")
     assert len(done.stderr.splitlines()) == 1
 

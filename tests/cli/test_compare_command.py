@@ -129,9 +129,13 @@ def test_the_same_numbers_of_other_users_are_refused(run, stored, tmp_path, held
         (["{stored}"], 2, "at least two"),
         (["{stored}", "{stored}"], 2, "given twice"),
         (["{stored}", "{stored}:nothing"], 2, "has no method 'nothing'; it has: popularity, ease, hybrid"),
-        (["{stored}", "nowhere"], 3, "nowhere is neither a bundle, nor a folder"),
+        (["{stored}", "nowhere"], 3, "there is no nowhere; name a bundle"),
         (["{stored}", "{bundle}"], 2, "name the data with --dataset"),
-        (["{stored}", "{stored}:ease", "--metrics", "NDCG@7"], 2, "does not hold NDCG@7"),
+        (
+            ["{stored}", "{stored}:ease", "--metrics", "NDCG@7"],
+            2,
+            "--metrics: no 'NDCG@7' of all that is compared; there are: NDCG@5,",
+        ),
         (["{bundle}", "{stored}", "--dataset", "{data}", "--holdout", "last"], 2, "--holdout is for lists alone"),
     ],
 )
@@ -149,3 +153,38 @@ def test_one_name_twice_is_told_apart_by_the_path(run, held_bundle, lone_bundle,
     assert run(*command).code == 0
     found = run("compare", out, held_bundle, "--dataset", data, "--json").json["tests"]["last"]
     assert list(found["reports"]) == [str(out), str(held_bundle)]
+
+
+def test_strata_are_shown_of_what_has_them(run, held_bundle, stored, data, tmp_path):
+    out = tmp_path / "r"
+    result = run("compare", stored, held_bundle, "--dataset", data, "--strata", "--out", out, "--no-plots")
+    assert result.code == 0, result.err
+    assert "NDCG@10 held" in result.out
+    assert "NDCG@10 mine" not in result.out.replace("NDCG@10 minus mine", "")
+    result = run("compare", out, stored)  # its main method is the one with strata
+    assert result.code == 0, result.err
+
+
+def test_a_place_without_a_name_of_its_own(run, held_bundle, stored, data, monkeypatch):
+    monkeypatch.chdir(held_bundle)
+    result = run("compare", ".", stored, "--dataset", data, "--json")
+    assert result.code == 0, result.err
+    assert list(result.json["tests"]["last"]["reports"]) == ["held", "mine"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["{stored}", "{stored}:ease", "--k", "3", "--strata"], "--k, --strata say what is to be measured"),
+        (["{stored}", "{stored}:ease", "--holdout", "time"], "--holdout say what is to be measured"),
+        (["{stored}", "{stored}/."], "given twice"),
+        (["{stored}", "{bundle}", "--dataset", "{data}", "--metrics", "NDGC@10"], "--metrics: no 'NDGC@10'"),
+        (["{stored}", "{bundle}", "--dataset", "{data}", "--k", "7"], "no cut-off in common"),
+    ],
+)
+def test_mistakes_are_told_before_the_work(run, held_bundle, stored, data, options, said):
+    given = [option.format(stored=stored, bundle=held_bundle, data=data) for option in options]
+    result = run("compare", *given)
+    assert (result.code, result.out) == (2, "")
+    assert said in result.err
+    assert "measuring" not in result.err

@@ -79,6 +79,29 @@ def test_origins_name_every_value(run, shop, monkeypatch):
     assert found["origins"]["data.kinds.view"] == str(shop)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("LLMREC_THREADS", "many", "threads: Input should be a valid integer, got 'many'"),
+        ("LLMREC_THREADS", "0", "threads: Input should be greater than 0, got 0"),
+        ("LLMREC_DTYPE", "int8", "dtype: Input should be 'float32', 'bfloat16' or 'float16', got 'int8'"),
+    ],
+)
+def test_a_wrong_variable_is_refused(run, monkeypatch, variable, value, said):
+    monkeypatch.setenv(variable, value)
+    result = run("config", "show")
+    assert (result.code, result.out) == (2, "")
+    assert result.err == f"llmrec: {variable}: runtime: {said}\n"
+
+
+def test_a_missing_file_is_named(run):
+    result = run("config", "show", "--config", "nowhere.toml")
+    assert (result.code, result.err) == (
+        2,
+        "llmrec: cannot read the configuration nowhere.toml: No such file or directory\n",
+    )
+
+
 def test_a_wrong_file_is_refused(run, shop):
     shop.write_text("sede = 1")
     result = run("config", "show", "--config", shop)

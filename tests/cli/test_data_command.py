@@ -50,6 +50,34 @@ def test_check_of_data_that_fit_would_take(run, dirty, tmp_path):
     assert len((tmp_path / "bad.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize("rows", ["", "u,nothing\n"])
+def test_check_of_a_log_with_nothing_to_learn_from(run, data, tmp_path, rows):
+    (tmp_path / "log.csv").write_text(f"user_id,item_id\n{rows}")
+    options = ["--items", data / "items.csv", "--interactions", tmp_path / "log.csv", "--on-error", "skip"]
+    result = run("data", "check", *options)
+    assert (result.code, result.err.count("\n")) == (3, 0)
+    assert "fit would refuse these data: there is no interaction to learn from" in result.out
+    assert run("data", "check", *options, "--json").json["refused"] is True
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("items.csv", "item_id;title\na;x\n", "Its values seem to be separated by ';'; save it with commas"),
+        ("items.csv", "sku,title\na,x\n", "its columns are ['sku', 'title']. Name the column of the ids in item_id."),
+        ("items.jsonl", "nothing\n", "1 bad_json (not a JSON object; line 1"),
+        ("log.csv", "user_id|item_id\nu|i1\n", "Its values seem to be separated by '|'"),
+    ],
+)
+def test_files_of_another_form_are_told_what_to_do(run, data, tmp_path, name, content, said):
+    (tmp_path / name).write_text(content)
+    items, log = data / "items.csv", data / "interactions.csv"
+    items, log = (tmp_path / name, log) if name.startswith("items") else (items, tmp_path / name)
+    result = run("data", "check", "--items", items, "--interactions", log)
+    assert (result.code, result.out) == (3, "")
+    assert said in result.err
+
+
 def test_description_counts_what_is_there(run, data):
     found = run("data", "describe", "--dataset", data, "--json").json
     loaded = llmrec.load_dataset(data)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 
 import pytest
 from pyarrow import parquet
 
+from llmrec.errors import LlmrecError
 from llmrec.evaluate import ACCURACY, load_evaluations
+from llmrec.pipeline import load
 
 REPORT_KEYS = {"protocol", "metrics", "totals", "n_short", "strata"}
 DIFFERENCE_KEYS = {"method", "baseline", "metric", "difference", "low", "high", "p", "p_holm", "n"}
@@ -151,8 +154,8 @@ def test_lists_are_judged_beside_a_bundle_and_alone(run, held_bundle, data, list
     assert alone["reports"]["peer"] == found["peer"]
     assert (alone["main"], alone["baseline"], alone["differences"]) == ("peer", "peer", [])
     other = run("evaluate", "--lists", lists, "--dataset", data, "--holdout", "cold-users", "--json")
-    assert other.code == 0, other.err
-    assert list(other.json["tests"]) == ["history 0", "history 1", "history 2"]
+    assert (other.code, other.out) == (3, "")
+    assert "peer.csv holds one list a user, but cold users are asked several times" in other.err
 
 
 def test_cold_items_have_two_tests(run, data, plain_config, tmp_path):
@@ -241,3 +244,67 @@ def test_two_methods_of_one_name_are_refused(run, held_bundle, data, lists, tmp_
     result = run("evaluate", "--bundle", held_bundle, "--dataset", data, "--lists", twin)
     assert (result.code, result.out) == (2, "")
     assert "two methods are called 'ease'" in result.err
+
+
+def test_the_card_holds_what_was_printed(run, held_bundle, data, printed, tmp_path):
+    bundle = tmp_path / "carded"
+    shutil.copytree(held_bundle, bundle)
+    result = run("evaluate", "--bundle", bundle, "--dataset", data, "--card", "--json")
+    assert result.code == 0, result.err
+    assert result.json == printed
+    wanted = printed["tests"]["last"]["reports"]["hybrid"]
+    about = load(bundle).about  # every file is verified on the way
+    assert about["metrics"] == {"last": wanted}
+    assert about["data"] == load(held_bundle).about["data"]
+    found = wanted["metrics"]["NDCG@10"]
+    card = (bundle / "README.md").read_text(encoding="utf-8")
+    assert f"| last | NDCG@10 | {found['mean']:.4f} | {found['low']:.4f} | {found['high']:.4f} |" in card
+    assert "- last: name LOO; " in card
+    assert "None were stored" in (held_bundle / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_card_needs_a_bundle(run, lists, data):
+    result = run("evaluate", "--lists", lists, "--dataset", data, "--card")
+    assert (result.code, result.out) == (2, "")
+    assert "--card writes onto the model card of a bundle" in result.err
+
+
+def test_lists_are_read_before_a_bundle_is_measured(run, held_bundle, data, lists, tmp_path):
+    twin = tmp_path / "ease.csv"
+    shutil.copy(lists, twin)
+    for file, said in ((twin, "two methods are called 'ease'; rename"), (tmp_path / "none.csv", "there is no file")):
+        result = run("evaluate", "--bundle", held_bundle, "--lists", file, "--dataset", data)
+        assert (result.out, result.code > 0) == ("", True)
+        assert said in result.err
+        assert "measuring" not in result.err
+
+
+def test_what_cannot_be_written_has_been_shown(run, held_bundle, data, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise LlmrecError("the disk is full")
+
+    monkeypatch.setattr("llmrec.evaluate.write_evaluations", fail)
+    result = run("evaluate", "--bundle", held_bundle, "--dataset", data, "--out", tmp_path / "r")
+    assert result.code == 1
+    assert "the disk is full" in result.err
+    assert "NDCG@10" in result.out
+
+
+def test_short_lists_and_missing_users_are_said(run, held_bundle, data, lists, tmp_path):
+    some = tmp_path / "some.csv"
+    rows = lists.read_text().splitlines()
+    some.write_text("\n".join([rows[0], *(row for row in rows[1:] if row.replace('"', "").startswith("u1,"))]))
+    out = tmp_path / "r"
+    result = run("evaluate", "--bundle", held_bundle, "--lists", some, "--dataset", data, "--out", out, "--no-plots")
+    assert result.code == 0, result.err
+    for said in ("38 users without a list: misses", "some: 38 lists are short; missing places are misses"):
+        assert said in result.out
+        assert said in (out / "report.md").read_text()
+
+
+def test_a_long_cut_off_is_no_trouble(run, held_bundle, data):
+    result = run("evaluate", "--bundle", held_bundle, "--dataset", data, "--k", "999999999", "--json")
+    assert result.code == 0, result.err
+    result = run("evaluate", "--bundle", held_bundle, "--dataset", data, "--k", "9" * 5000)
+    assert (result.code, result.out) == (2, "")
+    assert "of up to 9 digits" in result.err

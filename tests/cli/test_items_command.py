@@ -79,6 +79,16 @@ def test_deleted_items_leave_every_list_and_may_come_back(run, bundle, tmp_path)
     assert record(bundle, "i5") == {"item_id": "i5", "title": "Again", "year": None, "genres": None}
 
 
+def test_a_bundle_that_has_grown_is_measured_on_all_its_items(run, held_bundle, files, tmp_path):
+    grown = tmp_path / "grown"
+    words = ("--id", "z", "--field", "title=New", "--field", "genres=Zoo")
+    assert run("items", "add", "--bundle", held_bundle, *words, "--out", grown).code == 0
+    result = run("evaluate", "--bundle", grown, *files, "--field", "genres", "--json")
+    assert result.code == 0, result.err
+    protocol = result.json["tests"]["last"]["reports"]["ease"]["protocol"]
+    assert protocol["n_items"] == 31
+
+
 def test_the_old_bundle_stays_where_another_place_is_named(run, bundle, tmp_path):
     result = run("items", "delete", "--bundle", bundle, "i3", "--out", tmp_path / "c", "--json")
     assert result.json["bundle"] == str(tmp_path / "c")

@@ -72,6 +72,7 @@ def places(run, data, text_bundle, held_bundle, text_config, bert, tmp_path_fact
     """What the commands below are given."""
     folder = tmp_path_factory.mktemp("json")
     shutil.copytree(text_bundle, folder / "grown")
+    shutil.copytree(held_bundle, folder / "carded")
     (folder / "requests.jsonl").write_text('{"user_id": "u1"}\n{"history": ["i1"], "k": 2}\n')
     (folder / "log.csv").write_text(f'{(data / "interactions.csv").read_text()}"u1","i2x",999\n')
     full = folder / "full"
@@ -89,6 +90,7 @@ def places(run, data, text_bundle, held_bundle, text_config, bert, tmp_path_fact
         "text": text_bundle,
         "held": held_bundle,
         "grown": folder / "grown",
+        "carded": folder / "carded",
         "config": text_config,
         "requests": folder / "requests.jsonl",
         "bert": bert,
@@ -115,6 +117,7 @@ RUNS = {
     "evaluate": [
         "evaluate --bundle {held} --dataset {data}",
         "evaluate --bundle {held} --dataset {data} --k 5,10 --strata --field genres",
+        "evaluate --bundle {carded} --dataset {data} --card",
     ],
     "compare": ["compare {held} {new}/fitted-held --dataset {data}"],
     "render": [

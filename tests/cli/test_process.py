@@ -172,3 +172,8 @@ def test_a_closed_pipe_is_silent(words):
     os.close(writer)
     assert process.stderr == b""
     assert process.returncode == 141
+
+
+def test_an_error_of_the_system_is_said_in_words():
+    assert failure_of(OSError(28, "No space left on device")).message == "No space left on device"
+    assert failure_of(OSError(13, "Permission denied", "a/b")).message == "a/b: Permission denied"

@@ -54,3 +54,6 @@ def test_refusals(run, text_bundle, tmp_path, monkeypatch):
     assert "cannot push to me/shop: no route" in result.err
     assert "is not a bundle" in run("push", tmp_path, "me/shop", "--dry-run").err
     assert run("push", text_bundle).code == 2
+    result = run("push", text_bundle, "me/my/shop", "--dry-run")
+    assert (result.code, result.out) == (2, "")
+    assert "'me/my/shop' cannot name a repository; write OWNER/NAME" in result.err

@@ -106,15 +106,15 @@ def test_profiles_of_a_data_set_are_shown(render, data, tmp_path):
         (tmp_path / name).write_bytes((data / name).read_bytes())
     (tmp_path / "users.csv").write_text("user_id,age,occupation\nu1,31,writer\n")
     found = render("user/profile", "--user", "u1,u2", "--json", source=("--dataset", tmp_path)).json["texts"]
-    assert found[0]["text"].startswith("Age: 31. Occupation: writer. Recent first: ")
-    assert found[1]["text"].startswith("Recent first: ")
+    assert found[0]["text"].startswith("Age: 31. Occupation: writer. Most recent first: ")
+    assert found[1]["text"].startswith("Most recent first: ")
 
 
 def test_profiles_and_fields_as_fit_would_read_them(render, data, files, tmp_path):
     (tmp_path / "people.csv").write_text("user_id,age\nu1,31\n")
     source = (*files, "--user-profiles", tmp_path / "people.csv")
     found = render("user/profile", "--user", "u1", "--json", source=source).json["texts"]
-    assert found[0]["text"].startswith("Age: 31. Recent first: ")
+    assert found[0]["text"].startswith("Age: 31. Most recent first: ")
     table = f'dataset = "{data}"\nitem_fields = {{ title = "headline", genres = "title" }}\n'
     (tmp_path / "shop.toml").write_text(f"[data]\n{table}")
     renamed = render("item/title", "--item", "i0,i1", "--json", source=("--config", tmp_path / "shop.toml")).json

@@ -148,7 +148,9 @@ def test_a_wish_that_nothing_understands_names_its_line(run, held_bundle, tmp_pa
         (["--requests", "r.jsonl", "--users", "u1"], 2, "--requests and --users exclude each other"),
         (["--requests", "r.jsonl", "--wish", "x"], 2, "--requests and --wish exclude each other"),
         (["--requests", "r.jsonl", "--out", "a.xlsx"], 2, "the name must end in .parquet, .csv or .jsonl"),
+        (["--requests", "."], 3, "cannot read the requests in .: Is a directory"),
         (["--users", "nowhere.csv"], 3, "there is no file nowhere.csv"),
+        (["--users", "nowhere.txt"], 3, "cannot read the ids in nowhere.txt: No such file"),
     ],
 )
 def test_refusals(run, text_bundle, tmp_path, monkeypatch, options, code, said):
@@ -205,7 +207,8 @@ def test_ids_with_commas_come_in_files(run, plain_config, tmp_path):
     (tmp_path / "items.csv").write_text('item_id,title\n"a,b",x\nc,y\nd,z\n')
     (tmp_path / "log.csv").write_text('user_id,item_id\n"u,1","a,b"\n"u,1",c\nv,c\nv,d\n')
     files = ["--items", tmp_path / "items.csv", "--interactions", tmp_path / "log.csv"]
-    assert run("fit", *files, "--config", plain_config, "--out", tmp_path / "b").code == 0
+    fitted = run("fit", *files, "--config", plain_config, "--out", tmp_path / "b")
+    assert fitted.out.endswith("--users v\n")  # the first user's id would be taken for two
     (tmp_path / "users.txt").write_text("u,1\n")
     result = run("recommend", "--bundle", tmp_path / "b", "--users", tmp_path / "users.txt", "--json")
     assert [entry["user_id"] for entry in result.json] == ["u,1"]

@@ -48,9 +48,9 @@ def test_similar(run, text_bundle):
     ("options", "code", "said"),
     [
         (["similar", "i777"], 3, "the nearest known id is 'i7'"),
-        (["similar"], 2, "ITEM..."),
+        (["similar"], 2, "Missing argument 'ITEM'"),
         (["search", ""], 3, "search text is empty"),
-        (["search"], 2, "TEXT..."),
+        (["search"], 2, "Missing argument 'TEXT'"),
         (["search", "zoo", "--k", "0"], 2, "--k"),
     ],
 )

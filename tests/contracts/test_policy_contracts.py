@@ -71,9 +71,8 @@ class Mutant:
     def __init__(self, inner, fault):
         self.inner, self.fault = inner, fault
 
-    @property
-    def inserts(self):
-        return self.inner.inserts
+    def inserted(self, queries):
+        return self.inner.inserted(queries)
 
     def prepare(self, queries):
         return replace(queries, exclude=None) if self.fault == "policies_never_widen" else queries
@@ -113,9 +112,8 @@ class Wild(Mutant):
     def apply(self, queries, ranking, k):
         return replace(self.inner.apply(queries, ranking, k), propensities=None)
 
-    @property
-    def inserts(self):
-        return np.empty(0, np.int32)
+    def inserted(self, queries):
+        return np.empty((len(queries), 0), np.int32)
 
 
 def test_undeclared_items_are_found(catalog, queries):

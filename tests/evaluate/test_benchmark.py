@@ -24,6 +24,7 @@ from llmrec.evaluate import (
     popularity_strata,
     stratify,
 )
+from llmrec.testing.data import tiny_users
 from llmrec.types import Csr
 
 CONFIG = Config.from_dict({"stages": [{"name": "hybrid", "retrievers": {"popularity": {}, "ease": {"l2": 5.0}}}]})
@@ -148,3 +149,47 @@ def test_what_may_have_seen_the_targets_is_refused(held, catalog, interactions):
         benchmark_of(replace(held, histories=None), interactions, Wanted())
     with pytest.raises(ConfigError):
         benchmark_on("weekly", catalog, interactions, Wanted())
+
+
+def test_lists_are_judged_by_the_items_that_are_ranked(catalog, interactions, tmp_path):
+    """A peer's lists over all items, asked among cold ones: as if the rest had never been in them."""
+    recommender = fit(CONFIG, catalog, interactions, holdout="cold-items")
+    benchmark = benchmark_of(recommender, interactions, Wanted())
+    path = write_lists(tmp_path / "all.csv.parquet", recommender, interactions, np.arange(interactions.n_users), 12)
+    cold = benchmark.trials["among cold"].holdout
+    report = benchmark.measure_lists(path, "among cold")
+    assert "places with items that are not ranked here left out" in report.card.note
+    assert "without a list" not in report.card.note
+    assert "not ranked" not in benchmark.measure_lists(path, "among all").card.note
+    shown = np.flatnonzero(report.exposure[10])
+    assert len(shown)
+    assert cold.queries.allow[shown].all()
+    full = recommender.recommend(recommender.queries(interactions.users.decode(cold.user_rows)), 12).items
+    for value, row, target in zip(report.values["MRR@10"], full, cold.targets, strict=True):
+        only = [item for item in row.tolist() if item >= 0 and cold.queries.allow[item]]
+        assert value == (1 / (only.index(target) + 1) if target in only else 0.0)
+
+
+def test_one_list_cannot_answer_for_several_histories(held, catalog, interactions, tmp_path):
+    benchmark = benchmark_on("cold-users", catalog, interactions, Wanted())
+    path = write_lists(tmp_path / "mine.parquet", held, interactions, np.arange(interactions.n_users))
+    with pytest.raises(DataError, match=r"mine\.parquet holds one list a user, but cold users are asked several times"):
+        benchmark.measure_lists(path, "history 1")
+
+
+def test_each_recommender_is_asked_with_the_profiles_it_stores(held, catalog, interactions, monkeypatch):
+    """Two bundles on the cases of the first: one knows profiles, the other none."""
+    users, asked = tiny_users(), []
+    knowing = fit(CONFIG, catalog, interactions, users=users, holdout="last")
+    real = type(held).recommend
+    monkeypatch.setattr(
+        type(held), "recommend", lambda self, queries, k: asked.append(queries) or real(self, queries, k)
+    )
+    for first, second in ((held, knowing), (knowing, held)):
+        benchmark = benchmark_of(first, interactions, Wanted())
+        for recommender in (first, second):
+            asked.clear()
+            benchmark.measure(recommender, "last")
+            ids = benchmark.user_ids("last")
+            expected = users.profiles(ids) if recommender is knowing else None
+            assert [queries.profiles for queries in asked] == [expected]

@@ -13,6 +13,7 @@ from llmrec.data import SPLITS, leave_last_out, split_by
 from llmrec.errors import LeakageError
 from llmrec.evaluate import Case, cases_of, check_unseen, judge, novelty, parts, sample_cases, split_card
 from llmrec.testing.data import tiny_catalog, tiny_interactions, tiny_users
+from llmrec.types import Item
 
 CONFIG = Config.from_dict({"stages": [{"name": "hybrid", "retrievers": {"popularity": {}, "ease": {"l2": 5.0}}}]})
 
@@ -129,3 +130,15 @@ def test_a_sample_is_fixed_and_aligned(holdout):
         np.testing.assert_array_equal(some.queries.histories[row], holdout.queries.histories[whole])
     assert len(sample_cases(holdout, 10_000)) == len(holdout)
     assert not np.array_equal(some.user_rows, sample_cases(holdout, 3, seed=1).user_rows)
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_a_catalog_that_has_grown_is_ranked_whole(wide, name):
+    catalog, log = wide
+    grown = fit(CONFIG, catalog, log, holdout=name).add_items([Item("new", {"title": "New"})])
+    found = cases_of(grown, log)
+    for tests, report in judge(log, found).items():
+        assert report.card.n_items == 41
+        assert report.card.n_ranked == (3 if tests == "among cold" else None)
+        allow = found[tests].holdout.queries.allow
+        assert allow is None or (len(allow) == 41 and not allow[40])

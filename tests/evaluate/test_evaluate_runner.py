@@ -306,3 +306,20 @@ def test_ranks_refuse_nonsense():
 def test_card_and_report_stay_together():
     report = evaluate(Fixed({0: [1]}), holdout([[0]], [1]), n_items=2, protocol=card(1, 2, note="sample"))
     assert report.card == replace(card(1, 2), note="sample")
+
+
+def test_where_some_items_are_ranked_only_these_count():
+    """Two of ten items are ranked, and both are shown: all there is to cover, evenly."""
+    cases = holdout([[], []], [1, 2])
+    allow = np.zeros(10, dtype=np.bool_)
+    allow[[1, 2]] = True
+    cases = replace(cases, queries=replace(cases.queries, allow=allow))
+    lists = np.array([[1, -1], [2, -1]], dtype=np.int32)
+    report = evaluate_lists(lists, cases, k=(2,), n_items=10, protocol=card(2, 10, n_ranked=2))
+    assert (report.totals["coverage@2"], report.totals["gini@2"]) == (1.0, 0.0)
+    lists[1, 1] = 7
+    with pytest.raises(DataError, match=r"only 2 items are ranked .*, but holdout row 1 was recommended item 7"):
+        evaluate_lists(lists, cases, k=(2,), n_items=10, protocol=card(2, 10, n_ranked=2))
+    lists[1, 1] = 70
+    with pytest.raises(DataError, match="item 70 is not a row of a catalog of 10 items"):
+        evaluate_lists(lists, cases, k=(2,), n_items=10, protocol=card(2, 10, n_ranked=2))

@@ -307,3 +307,12 @@ def test_catalog_metrics_are_bounded_and_ignore_the_order_of_users(items, k, ran
     assert novelty(items[order], popularity, k) == novelty(items, popularity, k)
     split = sum(exposure(items[row : row + 1], 8, k) for row in range(len(items)))
     np.testing.assert_array_equal(split, exposure(items, 8, k))
+
+
+@pytest.mark.parametrize("metric", ACCURACY.values())
+def test_a_cut_off_beyond_any_list_costs_nothing(metric):
+    hits, n_targets = np.array([[False, True, False], [True, False, True]]), np.array([1, 4])
+    longer, longest = metric(hits, n_targets, 10**6), metric(hits, n_targets, 10**12)
+    if metric not in (ACCURACY["Precision"], ACCURACY["F1"]):
+        np.testing.assert_array_equal(longer, longest)
+        np.testing.assert_array_equal(longer, metric(hits, n_targets, 4))

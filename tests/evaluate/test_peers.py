@@ -82,3 +82,16 @@ def test_columns_must_be_there(tmp_path):
 def test_history_in_lists_is_found():
     assert not repeats_history(np.array([[1], [0], [2]], dtype=np.int32), HOLDOUT)
     assert repeats_history(np.array([[1], [1], [-1]], dtype=np.int32), HOLDOUT)
+
+
+def test_what_is_unknown_is_said_with_its_column(tmp_path):
+    path = write(tmp_path / "lists.parquet", [("nobody", 1, "a")])
+    with pytest.raises(UnknownIdError, match=r"column user_id of .*lists\.parquet: .*'nobody'"):
+        read_lists(path, CATALOG, USERS, HOLDOUT)
+
+
+def test_a_file_of_no_list_says_so(tmp_path):
+    path = tmp_path / "none.csv"
+    path.write_text("user_id,rank,item_id\n")
+    with pytest.raises(DataError, match=r"none\.csv holds no list"):
+        read_lists(path, CATALOG, USERS, HOLDOUT)

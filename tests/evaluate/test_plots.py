@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,8 +106,6 @@ def test_the_caption_holds_the_card(reports):
 
 
 def test_a_metric_of_zero_everywhere_can_be_drawn(make_report, user_ids, tmp_path):
-    from dataclasses import replace
-
     from llmrec.evaluate import Interval
 
     zero = make_report(0)
@@ -128,3 +127,15 @@ def test_many_long_names_leave_room(make_report, user_ids):
         assert box.x0 >= 0
         assert box.x1 <= figure.bbox.x1
         assert figure.axes[0].get_window_extent().height > 0.3 * figure.bbox.height
+
+
+@pytest.mark.parametrize("name", ["a$_{$", "$x$", "_mine", "日本語", " ", "two\nlines", "100%", "a|b*c"])
+def test_any_name_can_be_drawn(make_report, user_ids, tmp_path, name):
+    reports = {name: make_report(0, ks=(5, 10), strata=True), "_other": make_report(1, ks=(5, 10), strata=True)}
+    card = replace(reports[name].card, note=f"lists from {name}.csv")
+    reports = {method: replace(report, card=card) for method, report in reports.items()}
+    found = put_together(reports, user_ids, main=name, baseline=name)
+    assert len(write_plots(tmp_path, found)) == 5
+    figure = plot_cutoffs(reports)
+    drawn = [text.get_text().strip().replace(r"\$", "$") for text in figure.legends[0].get_texts()]
+    assert drawn == [" ".join(name.split()) or "-", "_other"]

@@ -119,3 +119,11 @@ def test_cards_say_what_the_split_did():
     assert f"cold users, history 2 ({int(split.cold.sum())} users" in line
     assert "divisible by 10" in line
     assert "at least 4" in line
+
+
+def test_two_ways_with_histories_are_told_what_to_do():
+    one = ProtocolCard("LOO", "last", "file order", 3, 9, 20, "hash")
+    with pytest.raises(DataError, match="make the lists without those items, or take the `seen` policy out"):
+        one.check_comparable(replace(one, seen_excluded=False))
+    with pytest.raises(DataError, match="evaluate both on one split"):
+        one.check_comparable(replace(one, seen_excluded=False, n_users=4))

@@ -15,11 +15,13 @@ from llmrec.evaluate import (
     CandidateRecall,
     check_report_place,
     compare_pairs,
+    evaluation_markdown,
     evaluations_to_dict,
     is_report,
     load_evaluations,
     main_cutoff,
     put_together,
+    remarks,
     write_evaluations,
 )
 
@@ -199,3 +201,37 @@ def test_plots_without_matplotlib_are_refused_before_any_work(evaluation, tmp_pa
         write_evaluations(tmp_path / "r", {"last": evaluation}, plots=True)
     assert not (tmp_path / "r").exists()
     check_report_place(tmp_path / "r", plots=False)
+
+
+def test_a_folder_with_anything_else_in_it_is_left_alone(evaluation, tmp_path):
+    folder = write_evaluations(tmp_path / "r", {"last": evaluation}, plots=False)
+    (folder / "old.png").write_bytes(b"")
+    write_evaluations(folder, {"last": evaluation}, plots=False)
+    (folder / "notes.txt").write_text("dear")
+    (folder / "drafts.png").mkdir()
+    with pytest.raises(DataError, match=r"also drafts\.png, notes\.txt, which would be lost"):
+        write_evaluations(folder, {"last": evaluation}, plots=False)
+    assert (folder / "notes.txt").read_text() == "dear"
+
+
+def test_what_is_particular_to_a_method_is_said_everywhere(make_report, user_ids):
+    mine, peer = make_report(0), make_report(1)
+    peer = replace(peer, card=replace(peer.card, note="lists from peer.csv; 3 users without a list"), n_short=7)
+    found = put_together({"mine": mine, "peer": peer}, user_ids, main="mine", baseline="peer")
+    assert remarks(found) == [
+        str(mine.card),
+        "peer: lists from peer.csv; 3 users without a list",
+        "peer: 7 lists are short; missing places are misses",
+    ]
+    text = evaluation_markdown("Title", found)
+    assert all(f"{line}." in text for line in remarks(found))
+
+
+def test_strata_of_some_methods_are_shown_for_those(make_report, user_ids, tmp_path):
+    """Stored reports may have been made without; which of them is the main one does not matter."""
+    with_, without = make_report(0, strata=True), make_report(1)
+    for main in ("a", "b"):
+        found = put_together({"a": without, "b": with_}, user_ids, main=main, baseline="a")
+        text = evaluation_markdown("Title", found)
+        assert "NDCG@10 b |" in text
+        assert "NDCG@10 a |" not in text.partition("By popularity")[2].partition("Every metric")[0]

@@ -5,6 +5,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from pydantic import ValidationError
 
 from llmrec.component import FitContext
 from llmrec.data import Holdout
@@ -95,6 +96,14 @@ def test_wishes_change_nothing_where_no_column_understands_them():
     )
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_wish_has_finite_scores_where_all_columns_understand_it(share):
+    candidates = Candidates(np.int32([[4, 7]]), {"dense": np.float32([[1, 2]])})
+    fusion = ReciprocalRankFusion("rrf", RrfConfig(wish_share=share), {"dense": 1.0}, ("dense",))
+    found = fusion.fuse(Queries.from_lists([[]], ["a wish"]), candidates)
+    np.testing.assert_array_equal(found, fusion.fuse(plain(1), candidates))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_tuning_finds_the_useful_second_column_and_leaves_noise_out(seed):
     candidates, targets = planted(seed)
@@ -154,6 +163,15 @@ def test_wrong_weights_are_refused_with_the_columns(catalog, interactions, weigh
     candidates, _ = planted(0, n=3)
     with pytest.raises(ConfigError, match="good, also, noise"):
         COMPONENT.fit(context(candidates, catalog, interactions), RrfConfig(weights=weights))
+
+
+def test_wrong_settings_are_refused(catalog, interactions):
+    candidates, _ = planted(0, n=3)
+    with pytest.raises(ConfigError, match=r"wish_columns names 'goot', .*: good, also, noise"):
+        COMPONENT.fit(context(candidates, catalog, interactions), RrfConfig(wish_columns=("good", "goot")))
+    for wrong in ({"grid": (0.5, -0.1)}, {"constant": np.inf}, {"weights": {"good": np.nan}}):
+        with pytest.raises(ValidationError):
+            RrfConfig(**wrong)
 
 
 def test_the_order_of_the_weights_does_not_matter(rng):

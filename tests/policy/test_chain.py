@@ -1,15 +1,17 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import hypothesis.strategies as st
 import numpy as np
+import pytest
 from hypothesis import given, settings
 
 from llmrec.component import FitContext, find_component
 from llmrec.data import Catalog
-from llmrec.policy import finish
+from llmrec.errors import ConfigError
+from llmrec.policy import check_order, finish
 from llmrec.policy.lists import first, without
 from llmrec.testing.contracts import check_ranking
-from llmrec.types import Queries, Ranking
+from llmrec.types import Csr, Queries, Ranking
 
 N = 40
 
@@ -195,3 +197,133 @@ def test_policies_see_what_all_of_them_prepared():
 
         done = finish(policies, prepared, 3, N, lists)
         assert done.items.tolist() == [[10, 11, 12], [10, 5, 11]]
+
+
+@dataclass
+class Exhausted(Drops):
+    """Also says for which queries nothing else could stand in the list: those with a history."""
+
+    def may_grow(self, queries, ranking):
+        assert (ranking.items < 0).any(axis=1).all()  # only short lists are asked about
+        return np.diff(queries.offsets) == 0
+
+
+def test_a_policy_that_can_fill_no_more_places_spares_the_rest_of_the_catalog():
+    asked = []
+
+    def lists(rows, width):
+        asked.append((rows.tolist(), width))
+        items = np.tile(np.arange(width, dtype=np.int32), (len(rows), 1))
+        return Ranking(items, -items.astype(np.float32))
+
+    policies = [Exhausted(frozenset(range(1, 39))), Drops()]
+    done = finish(policies, Queries.from_lists([[1], [], [2]]), 2, N, lists)
+    assert done.items.tolist() == [[0, -1], [0, 39], [0, -1]]
+    assert asked == [([0, 1, 2], 2), ([1], 8), ([1], 32), ([1], N)]
+
+
+def test_impossible_rules_do_not_rank_the_whole_catalog():
+    queries = Queries.from_lists([[], []])
+    caps = find_component("caps")
+    limits = caps.fit(FitContext("caps", SHELF, None), caps.config.model_validate({"field": "kind", "at_most": 1}))
+    ages = find_component("freshness")
+    config = ages.config.model_validate({"field": "out", "max_age": 3})
+    dated = Catalog.from_table({"item_id": [f"i{row}" for row in range(N)], "out": ["2020-01-01"] * N})
+    old = ages.fit(FitContext("freshness", dated, None), config)
+    for policy, expected in ((limits, [0, 1, -1]), (old, [-1, -1, -1])):
+        asked = []
+
+        def lists(rows, width, asked=asked):
+            asked.append(width)
+            items = np.tile(np.arange(width, dtype=np.int32), (len(rows), 1))
+            return Ranking(items, -items.astype(np.float32))
+
+        done = finish([policy], replace(queries, at=np.int64([1.7e9] * 2)), 3, N, lists)
+        assert done.items.tolist() == [expected] * 2
+        assert len(asked) == 1
+
+
+def test_pinned_items_come_from_nowhere_else():
+    """What was proposed of them takes nobody's place, and the list is as full as it can be."""
+    for k, expected in ((3, [39, 5, 0]), (6, [39, 5, 0, 1, 2, 3]), (99, [39, 5, *range(5), *range(6, 39)])):
+        done, asked = run([POLICIES["pin"]], k)
+        assert done.items.tolist() == [expected]
+        assert len(asked) == 1
+
+
+def test_a_policy_gets_what_it_wants_to_see_beside_what_is_pinned():
+    class Watches(Drops):
+        def apply(self, queries, ranking, k):
+            assert (ranking.items >= 0).sum() >= self.factor * k
+            assert not np.isin(ranking.items, [5, 39]).any()
+            return first(ranking, k)
+
+    caps = find_component("caps")
+    limits = caps.fit(FitContext("caps", SHELF, None), caps.config.model_validate({"field": "kind", "at_most": 30}))
+    for before in ([], [limits]):
+        assert run([*before, Watches(factor=3), POLICIES["pin"]], 3)[0].items.tolist() == [[39, 5, 0]]
+
+
+def test_limits_count_what_is_pinned_later():
+    """Whether or not it was proposed, and only where it may be shown."""
+    pin, caps = find_component("pin"), find_component("caps")
+    limits = caps.fit(FitContext("caps", SHELF, None), caps.config.model_validate({"field": "kind", "at_most": 2}))
+    for row, valid in ((0, N), (39, 10)):  # both are "b|c", as is every third item
+        config = pin.config.model_validate({"items": {f"i{row}": 3}})
+        pinned = pin.fit(FitContext("pin", SHELF, None), config)
+        other = 3 if row == 0 else 0
+        expected = [*sorted({1, 2, other})[:2], row, max(2, other)]
+        assert run([limits, pinned], 5, valid=valid)[0].items.tolist() == [[*expected, -1]]
+        assert run([POLICIES["seen"], limits, POLICIES["seen"], pinned], 3)[0].items.tolist() == [expected[:3]]
+    excluding = replace(Queries.from_lists([[], []]), exclude=Csr.from_lists([[39], []]))
+
+    def lists(rows, width):
+        items = np.tile(np.arange(min(width, 12), dtype=np.int32), (len(rows), 1))
+        return Ranking(items, -items.astype(np.float32))
+
+    done = finish([limits, pinned], excluding, 4, N, lists)
+    assert done.items.tolist() == [[0, 1, 2, 3], [0, 1, 39, 2]]
+
+
+def test_propensities_are_exact_after_pins():
+    """However often the pinned items were proposed: each item stands at each place as often as is said."""
+    n, k = 4000, 4
+    queries = replace(Queries.from_lists([[]] * n), at=np.arange(n))
+    explore = find_component("exploration")
+    config = explore.config.model_validate({"epsilon": 0.5, "pool": 3})
+    explores = explore.fit(FitContext("exploration", SHELF, None), config)
+    pins = find_component("pin")
+    pinned = pins.fit(FitContext("pin", SHELF, None), pins.config.model_validate({"items": {"i1": 1, "i5": 3}}))
+
+    def lists(rows, width):
+        items = np.tile(np.arange(width, dtype=np.int32), (len(rows), 1))
+        return Ranking(items, -items.astype(np.float32))
+
+    done = finish([explores, pinned], queries, k, N, lists)
+    assert (done.items[:, [0, 2]] == [1, 5]).all()
+    for place in range(k):
+        for item in np.unique(done.items[:, place]):
+            there = done.items[:, place] == item
+            said = np.unique(done.propensities[there, place])
+            assert len(said) == 1
+            assert abs(there.mean() - said[0]) < 4 * np.sqrt(said[0] * (1 - said[0]) / n) + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        ({"a": "exploration", "b": "boost"}, "'b' comes after 'a' and would move items"),
+        ({"exploration": "exploration", "seen": "seen", "caps": "caps"}, "'caps' comes after 'exploration'"),
+        ({"a": "exploration", "b": "exploration"}, "'a' and 'b' both explore"),
+    ],
+)
+def test_an_order_that_makes_propensities_wrong_is_refused(order, message):
+    with pytest.raises(ConfigError, match=message):
+        check_order(order)
+
+
+def test_other_orders_are_not():
+    check_order({})
+    check_order(
+        {"b": "boost", "c": "caps", "e": "exploration", "p": "pin", "s": "seen", "a": "availability", "m": "mine"}
+    )

@@ -121,3 +121,8 @@ def test_more_strength_means_less_alike_lists(hybrid, interactions, catalog):
         found.append(float(np.mean(alike)))
     assert found[0] > found[1] > found[2] - 1e-6
     assert found[0] - found[2] > 0.1
+
+
+def test_no_more_is_looked_at_than_can_be_chosen(fitted):
+    policy = fitted("diversity", fields=["kind"], candidates_per_place=5)
+    assert [policy.depth(k) for k in (1, 50, 51, 250, 400)] == [5, 250, 250, 250, 400]

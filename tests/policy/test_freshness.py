@@ -9,7 +9,7 @@ import pytest
 from llmrec.data import Catalog
 from llmrec.errors import ConfigError, DataError
 from llmrec.policy.ages import read_moments
-from llmrec.types import Item
+from llmrec.types import Csr, Item
 
 DAY = 86_400
 JAN = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp())
@@ -141,3 +141,23 @@ def test_settings(fitted):
     said = []
     fitted("freshness", said=said, field="out", max_age=1)
     assert said == ["freshness: items without out, which count as too old: 1"]
+    empty = Catalog.from_table({"item_id": ["a", "b"], "out": ["", None], "title": ["x", "y"]})
+    with pytest.raises(ConfigError, match="'out' is empty for all items"):
+        fitted("freshness", catalog=empty, field="out", max_age=1)
+    years = Catalog.from_table({"item_id": ["a", "b"], "year": [1995, None]})
+    with pytest.raises(ConfigError, match=r"'year' holds small numbers, .* set kind = \"year\""):
+        fitted("freshness", catalog=years, field="year", max_age=1)
+
+
+def test_a_list_may_grow_by_what_is_not_too_old(fitted, plain, listed):
+    policy = fitted("freshness", field="out", max_age=2)
+    queries = replace(plain(3), at=np.int64([JAN + 4 * DAY, JAN + 40 * DAY, JAN + 4 * DAY]))
+    everything_else = [[r for r in range(12) if r != 3]] * 3
+    lists = listed([2], [2], [3])
+    assert policy.may_grow(queries, lists).tolist() == [True, False, True]
+    assert policy.may_grow(replace(queries, exclude=Csr.from_lists(everything_else)), lists).tolist() == [
+        True,
+        False,
+        False,
+    ]
+    assert fitted("freshness", field="out", half_life=2).may_grow(queries, lists).all()

@@ -79,3 +79,8 @@ def test_by_property(data):
             expected.insert(place - 1, item)
     shown = found[found >= 0].tolist()
     assert shown == expected[:k]
+
+
+def test_the_order_of_the_settings_does_not_matter(fitted, plain):
+    for items in ({"i11": 4, "i3": 1, "i7": 2}, {"i7": 2, "i11": 4, "i3": 1}):
+        assert fitted("pin", items=items).inserted(plain()).tolist() == [[3, 7, 11]]

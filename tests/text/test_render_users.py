@@ -67,11 +67,11 @@ def test_the_oldest_are_left_out_and_counted():
 
 def test_the_frame_counts():
     profiles = {"age": [30], "gender": [None], "occupation": ["writer"]}
-    text = "Age: 30. Occupation: writer. Recent first: Heat; Toy Story"
-    whole = render([[0, 1]], 15, "user/profile", profiles=profiles)
-    assert (whole.texts, Words().count_tokens([text])[0]) == ([text], 15)
-    less = render([[0, 1]], 14, "user/profile", profiles=profiles)
-    assert less.texts == ["Age: 30. Occupation: writer. Recent first: Heat"]
+    text = "Age: 30. Occupation: writer. Most recent first: Heat; Toy Story"
+    whole = render([[0, 1]], 16, "user/profile", profiles=profiles)
+    assert (whole.texts, Words().count_tokens([text])[0]) == ([text], 16)
+    less = render([[0, 1]], 15, "user/profile", profiles=profiles)
+    assert less.texts == ["Age: 30. Occupation: writer. Most recent first: Heat"]
     assert less.truncated.tolist() == [1]
 
 

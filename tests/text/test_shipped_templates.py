@@ -144,7 +144,7 @@ def test_hostile_users(name, part):
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
-        ("user/ratings", "Recent first: Alien 3 (5); Toy Story; Heat (1.5)"),
+        ("user/ratings", "Most recent first: Alien 3 (5); Toy Story; Heat (1.5)"),
         ("user/opinions", "loved Alien 3; Toy Story; hated Heat"),
         ("user/actions", "bought: Alien 3; viewed: Toy Story; Heat"),
         ("user/genres", "Alien 3 (Horror); Toy Story (Animation); Heat (Crime)"),
@@ -157,6 +157,25 @@ def test_what_they_say(name, shown):
     ratings = np.array([1.5, np.nan, 5], np.float32)
     kinds = np.array([-1, 0, 1], np.int8)
     assert write(name, "text", known([[0, 1, 4]], ratings=ratings, kinds=kinds)).texts == [shown]
+
+
+@pytest.mark.parametrize(("name", "part"), USER_PARTS)
+@pytest.mark.parametrize(
+    "wish", ["Something funny!", "Is there more?", "A western.", "想看喜剧。", "有什么好看的？", "x…"]
+)
+def test_a_wish_that_is_a_sentence_ends_once(name, part, wish):
+    for history in ([4, 2, 0], []):
+        text = write(name, part, known([history], texts=[wish])).texts[0]
+        assert wish in text
+        assert not any(sign + stop in text for sign in ".!?…。！？" for stop in ".。，?？")
+
+
+def test_a_title_that_is_a_sentence_ends_once():
+    catalog = Catalog.from_table(
+        {"item_id": list("abc"), "title": ["Help!", "Heat", "Bob?"], "description": ["A.", "B.", None]}
+    )
+    for name, part in (("item/described", "text"), ("pair/described", "item")):
+        assert render_items(TEMPLATES[name], catalog, part=part) == ["Help! A.", "Heat. B.", "Bob?"]
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,21 @@ def test_weights_and_missing_times_are_carried_along(interactions):
         assert cases.queries.weights[low:high].tolist() == list(range(start, start + high - low))
 
 
+def test_kinds_and_ratings_are_carried_along(interactions):
+    n = len(interactions)
+    told = replace(
+        interactions,
+        kinds=(np.arange(n) % 2).astype(np.int8),
+        kind_names=("view", "buy"),
+        ratings=np.arange(n, dtype=np.float32),
+    )
+    cases = next_item_cases(told, 10, seed=0).queries
+    assert cases.kind_names == ("view", "buy")
+    places = cases.ratings.astype(np.int64)
+    np.testing.assert_array_equal(cases.items, told.items[places])
+    np.testing.assert_array_equal(cases.kinds, told.kinds[places])
+
+
 @dataclass
 class Everything:
     """Recommends all items, whatever was asked, in an order of its own for each query."""

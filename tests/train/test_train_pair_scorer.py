@@ -8,6 +8,7 @@ from llmrec.config import Config
 from llmrec.data import Interactions
 from llmrec.errors import ConfigError, DataError
 from llmrec.models import PairScorer
+from llmrec.testing.data import tiny_users
 from llmrec.testing.models import tiny_bert
 from llmrec.train import CrossEncoderConfig, PairExamples, train_pair_scorer
 from llmrec.train.pair_scorer import COMPONENT
@@ -177,3 +178,12 @@ def test_the_component_is_fitted_for_real(bert, catalog, interactions, queries, 
     assert any("mining hard negatives for 8 cases" in message for message in told)
     assert np.isfinite(fitted.recommend(queries, 5).scores).all()
     assert capsys.readouterr().out == ""
+
+
+def test_pairs_show_profiles_as_serving_will(spied, bert, catalog, interactions):
+    config = config_of(bert, template="pair/profile")
+    fit(config, catalog, interactions, users=tiny_users(), holdout="last")
+    fit(config, catalog, interactions, holdout="last")
+    told, untold = ([user for user, _ in pairs.pairs] for pairs in spied)
+    assert any("Occupation: student." in text for text in told)
+    assert not any("Occupation:" in text for text in untold)
