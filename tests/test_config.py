@@ -47,7 +47,7 @@ def test_a_component_may_have_a_name_of_its_own(tmp_path):
         (STAGE + "kep = 3\n[stages.retrievers.popularity]\n", r"unknown key 'stages.0.kep'; did you mean 'keep'\?"),
         (
             GOOD + "l3 = 5\n",
-            r"first.ease: unknown key 'l3'; did you mean 'l2'\?.*known: l2, decay, max_items, type, depth",
+            r"first.ease: unknown key 'l3'; did you mean 'l2'\?.*known: text_weight, .*l2, decay, top, max_items, type, depth",
         ),
         (GOOD + "dept = 5\n", r"first.ease: unknown key 'dept'; did you mean 'depth'\?"),
         (GOOD + "l2 = -1\n", r"first.ease: l2: .*greater than 0.*got -1"),
