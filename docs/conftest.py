@@ -19,6 +19,8 @@ from sybil import Example, Sybil
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
 LIMIT_S = 600
+SETTINGS = ("LLMREC_CACHE", "LLMREC_DTYPE", "LLMREC_THREADS", "HF_HUB_OFFLINE")
+READERS = {name: os.environ.get(name) for name in SETTINGS}  # as they are before the suite in `tests` sets its own
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,13 @@ def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder, before = tmp_path_factory.mktemp("page"), Path.cwd()
     shutil.copytree(Path(__file__).parent / "examples", folder / "examples")
     os.chdir(folder)
-    yield folder
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in READERS.items():
+            if value is None:
+                patch.delenv(name, raising=False)
+            else:
+                patch.setenv(name, value)
+        yield folder
     os.chdir(before)
 
 

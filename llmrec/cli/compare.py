@@ -18,6 +18,8 @@ from llmrec.cli.evaluate import (
     SplitOption,
     StrataOption,
     UsersOption,
+    benchmark_for,
+    check_holdout,
     check_out,
     read_wanted,
     show,
@@ -36,7 +38,6 @@ from llmrec.cli.source import (
 from llmrec.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from llmrec.data import Catalog, Interactions
     from llmrec.evaluate import Benchmark, Evaluation, Report, Wanted
     from llmrec.pipeline import Recommender
 
@@ -78,27 +79,26 @@ def compare(
     Bundles and lists are measured now and need the data; stored reports need nothing. Reports of different
     protocols or users are refused.
     """
-    from llmrec.pipeline import load
-
     named = _named(sources)
-    stored = {name: _stored(place) for name, place in named.items() if place.kind == "report"}
-    fresh = {name: place.path for name, place in named.items() if place.kind != "report"}
     check_out(out, plots=plots)
-    measured: dict[str, dict[str, Measured]] = {}
+    check_holdout(holdout, bundled=any(place.kind == "bundle" for place in named.values()))
+    found: dict[str, dict[str, Measured]] = {n: _stored(p) for n, p in named.items() if p.kind == "report"}
+    fresh = {name: place.path for name, place in named.items() if place.kind != "report"}
     with progress() as say:
         if fresh:
             catalog, log = read_data(dataset, items, interactions, say, config=config, sets=sets)
-            bundles = {name: load(path) for name, path in fresh.items() if path.is_dir()}
-            known = next((bundle.catalog for bundle in bundles.values()), catalog)  # which may have grown since
-            wanted = read_wanted(k or _cutoffs(stored), users, strata, field, separator, known)
-            tested = _tested(metrics, stored, wanted)
-            measured = _measure(fresh, bundles, _benchmark(bundles, holdout, (catalog, log), wanted), say)
+            bundles = _load(fresh)
+            first = next(iter(bundles.values()), None)
+            known = catalog if first is None else first.catalog  # which may have grown since
+            wanted = read_wanted(k or _cutoffs(found), users, strata, field, separator, known)
+            tested = _tested(metrics, found, wanted)
+            found |= _measure(fresh, bundles, benchmark_for(first, holdout, catalog, log, wanted), say)
         else:
             _refuse_options(k=k, users=users, strata=strata, field=field, separator=separator, holdout=holdout)
-            tested = _tested(metrics, stored, None)
-        found = _side_by_side({name: (stored | measured)[name] for name in named}, tested)
-    show(found, as_json=as_json)
-    write(out, found, plots=plots)
+            tested = _tested(metrics, found, None)
+        beside = _side_by_side({name: found[name] for name in named}, tested)
+    show(beside, as_json=as_json)
+    write(out, beside, plots=plots)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +217,13 @@ def _tested(
     return list(dict.fromkeys(names))
 
 
+def _load(fresh: Mapping[str, Path]) -> dict[str, Recommender]:
+    """Load the bundles among what is to be measured."""
+    from llmrec.pipeline import load
+
+    return {name: load(path) for name, path in fresh.items() if path.is_dir()}
+
+
 def _measure(
     fresh: Mapping[str, Path],
     recommenders: Mapping[str, Recommender],
@@ -235,20 +242,6 @@ def _measure(
         }
         found[name] = {test: Measured(report, benchmark.user_ids(test)) for test, report in reports.items()}
     return found
-
-
-def _benchmark(
-    recommenders: Mapping[str, Recommender], holdout: str | None, data: tuple[Catalog, Interactions], wanted: Wanted
-) -> Benchmark:
-    """The test cases of the first bundle, or without one of the split asked for."""
-    from llmrec.evaluate import benchmark_of, benchmark_on
-
-    catalog, log = data
-    if not recommenders:
-        return benchmark_on(holdout or "last", catalog, log, wanted)
-    if holdout is not None:
-        raise ConfigError("--holdout is for lists alone: a bundle says itself how the log was split for it")
-    return benchmark_of(next(iter(recommenders.values())), log, wanted)
 
 
 def _side_by_side(found: Mapping[str, Mapping[str, Measured]], metrics: list[str] | None) -> dict[str, Evaluation]:

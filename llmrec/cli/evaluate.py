@@ -21,7 +21,7 @@ from llmrec.cli.source import (
 from llmrec.errors import ConfigError
 
 if TYPE_CHECKING:
-    from llmrec.data import Catalog
+    from llmrec.data import Catalog, Interactions
     from llmrec.evaluate import Benchmark, Evaluation, ListMetric, Report, Wanted
     from llmrec.pipeline import Recommender
 
@@ -35,6 +35,8 @@ __all__ = [
     "SplitOption",
     "StrataOption",
     "UsersOption",
+    "benchmark_for",
+    "check_holdout",
     "check_out",
     "evaluate",
     "read_wanted",
@@ -81,23 +83,25 @@ CardOption = Annotated[
     typer.Option("--card", help="Also write the bundle's own figures and their protocol onto its model card."),
 ]
 PlotsOption = Annotated[bool, typer.Option("--plots/--no-plots", help="Whether --out also draws plots.")]
+MeasuredBundleOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--bundle", metavar="FOLDER", envvar="LLMREC_BUNDLE", help="A bundle saved by `llmrec fit --holdout ...`."
+    ),
+]
+ListsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--lists",
+        metavar="FILE",
+        help="Lists of another recommender: user_id, rank, item_id (.parquet, .csv, .tsv); may be repeated.",
+    ),
+]
 
 
 def evaluate(
-    bundle: Annotated[
-        Path | None,
-        typer.Option(
-            "--bundle", metavar="FOLDER", envvar="LLMREC_BUNDLE", help="A bundle saved by `llmrec fit --holdout ...`."
-        ),
-    ] = None,
-    lists: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--lists",
-            metavar="FILE",
-            help="Lists of another recommender: user_id, rank, item_id (.parquet, .csv, .tsv); may be repeated.",
-        ),
-    ] = None,
+    bundle: MeasuredBundleOption = None,
+    lists: ListsOption = None,
     dataset: DatasetOption = None,
     items: ItemsOption = None,
     interactions: InteractionsOption = None,
@@ -119,30 +123,51 @@ def evaluate(
     Every item of the catalog is ranked but the user's history; intervals are 95% bootstrap intervals over users;
     the differences to the best retriever are tested pairwise, and their p-values corrected (Holm).
     """
-    from llmrec.evaluate import benchmark_of, benchmark_on
-    from llmrec.pipeline import load
-
-    if bundle is None and not lists:
-        raise ConfigError("name what to measure with --bundle FOLDER or --lists FILE")
-    if bundle is not None and holdout is not None:
-        raise ConfigError("--holdout is for lists alone: a bundle says itself how the log was split for it")
-    if bundle is None and card:
-        raise ConfigError("--card writes onto the model card of a bundle; name it with --bundle FOLDER")
+    _check_asked(bundle, lists, card=card)
+    check_holdout(holdout, bundled=bundle is not None)
     check_out(out, plots=plots)
-    recommender = None if bundle is None else load(bundle)
+    recommender = _load(bundle)
     with progress() as say:
         catalog, log = read_data(dataset, items, interactions, say, config=config, sets=sets)
         known = catalog if recommender is None else recommender.catalog  # which may have grown since
         wanted = read_wanted(k or "10", users, strata, field, separator, known)
-        if recommender is None:
-            benchmark = benchmark_on(holdout or "last", catalog, log, wanted)
-        else:
-            benchmark = benchmark_of(recommender, log, wanted)
+        benchmark = benchmark_for(recommender, holdout, catalog, log, wanted)
         found = {test: _measure(benchmark, test, recommender, lists or [], say) for test in benchmark.trials}
     show(found, as_json=as_json)
     write(out, found, plots=plots)
     if bundle is not None and card:
         _write_card(bundle, found)
+
+
+def _check_asked(bundle: Path | None, lists: list[Path] | None, *, card: bool) -> None:
+    """Raise ConfigError where there is nothing to measure, or no card to write."""
+    if bundle is None and not lists:
+        raise ConfigError("name what to measure with --bundle FOLDER or --lists FILE")
+    if bundle is None and card:
+        raise ConfigError("--card writes onto the model card of a bundle; name it with --bundle FOLDER")
+
+
+def check_holdout(holdout: str | None, *, bundled: bool) -> None:
+    """Raise ConfigError where a split is asked for, and a bundle has one of its own."""
+    if bundled and holdout is not None:
+        raise ConfigError("--holdout is for lists alone: a bundle says itself how the log was split for it")
+
+
+def _load(bundle: Path | None) -> Recommender | None:
+    from llmrec.pipeline import load
+
+    return None if bundle is None else load(bundle)
+
+
+def benchmark_for(
+    recommender: Recommender | None, holdout: str | None, catalog: Catalog, log: Interactions, wanted: Wanted
+) -> Benchmark:
+    """The test cases of a bundle, or without one of the split asked for."""
+    from llmrec.evaluate import benchmark_of, benchmark_on
+
+    if recommender is None:
+        return benchmark_on(holdout or "last", catalog, log, wanted)
+    return benchmark_of(recommender, log, wanted)
 
 
 def check_out(out: Path | None, *, plots: bool) -> None:

@@ -148,7 +148,7 @@ def render(
     as_json: JsonOption = False,
 ) -> None:
     """Show what a template writes of items and users, token by token, and what a model has no room for."""
-    from llmrec.text import check_vocabulary, load_template, warn_unknown
+    from llmrec.text import load_template
 
     if list_them:
         _show_list(as_json)
@@ -165,12 +165,19 @@ def render(
         shown += _users(chosen, source, _queries(source, user, history, wish), reader, limits["user"])
     if chosen.kind != "user":
         shown += _items(chosen, source.catalog, item, reader, limits["item"])
+    _tell(chosen, reader, shown, as_json)
+
+
+def _tell(template: Template, reader: TextReader, shown: list[Shown], as_json: bool) -> None:
+    """Print everything, and warn where the tokenizer does not know the script."""
+    from llmrec.text import check_vocabulary, warn_unknown
+
     texts = [entry.text for entry in shown]
     share = check_vocabulary(texts, reader).share
     if as_json:
-        print_json(_as_json(chosen, reader, share, shown))
+        print_json(_as_json(template, reader, share, shown))
     else:
-        _print(results(), chosen, reader, share, shown)
+        _print(results(), template, reader, share, shown)
     warn_unknown(texts, reader)
 
 

@@ -16,6 +16,7 @@ from llmrec.errors import DataError
 from llmrec.types import Int32Array
 
 __all__ = [
+    "ARROW_ERRORS",
     "as_table",
     "bytes_to_table",
     "column_of",
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 _BATCH = 10_000
-_ARROW_ERRORS = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError)
+ARROW_ERRORS = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError)
 
 
 def as_table(source: Any, what: str) -> Any:
@@ -46,7 +47,7 @@ def as_table(source: Any, what: str) -> Any:
     """
     try:
         table = _import_table(source)
-    except (*_ARROW_ERRORS, TypeError, ValueError) as error:
+    except (*ARROW_ERRORS, TypeError, ValueError) as error:
         raise DataError(f"cannot read the {what} from a {type(source).__name__}: {error}") from error
     names = table.column_names
     if len(set(names)) < len(names):
@@ -179,7 +180,7 @@ def first_bad_row(column: Any, convert: Callable[[Any], Any]) -> int:
         middle = (low + high) // 2
         try:
             convert(column.slice(low, middle - low))
-        except _ARROW_ERRORS:
+        except ARROW_ERRORS:
             high = middle
         else:
             low = middle
@@ -220,5 +221,5 @@ def bytes_to_table(raw: NDArray[np.uint8]) -> Any:
     """
     try:
         return pa.ipc.open_stream(pa.py_buffer(np.ascontiguousarray(raw))).read_all()
-    except (*_ARROW_ERRORS, OSError) as error:
+    except (*ARROW_ERRORS, OSError) as error:
         raise DataError(f"the stored table is damaged: {error}; save it again from the source.") from error

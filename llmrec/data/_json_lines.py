@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from llmrec.data._arrow import ARROW_ERRORS
 from llmrec.data._blocks import Block, Chunk, encoding_problem, read_blocks, text_of
 from llmrec.data._tally import BadRow
 from llmrec.errors import DataError
@@ -54,7 +55,7 @@ def concat_chunks(tables: Sequence[Any], what: str) -> Any:
     mixed = {name for name, types in kinds.items() if pa.string() in types and len(types - {pa.null()}) > 1}
     try:
         return pa.concat_tables([_as_text(table, mixed) for table in tables], promote_options="permissive")
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+    except ARROW_ERRORS as error:
         raise DataError(f"the rows of the {what} do not fit together: {error}") from error
 
 

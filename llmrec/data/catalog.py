@@ -15,7 +15,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from llmrec.data._arrow import as_table, bytes_to_table, read_ids, rename_columns, table_to_bytes, vocab_of
+from llmrec.data._arrow import (
+    ARROW_ERRORS,
+    as_table,
+    bytes_to_table,
+    read_ids,
+    rename_columns,
+    table_to_bytes,
+    vocab_of,
+)
 from llmrec.data._clean_table import TableShape, clean_table
 from llmrec.data._tally import Tally
 from llmrec.data.requests import check_items, check_list
@@ -259,7 +267,7 @@ def _column(values: Sequence[Any], field: Any) -> Any:
 def _cast(column: Any, field: Any) -> Any:
     try:
         return column.cast(field.type)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+    except ARROW_ERRORS as error:
         raise DataError(f"the items' column {field.name!r} cannot be read as {field.type}: {error}") from error
 
 

@@ -126,3 +126,10 @@ def held_bundle(files, plain_config, tmp_path_factory) -> Path:
     result = _run("fit", *files, "--config", plain_config, "--holdout", "last", "--out", path)
     assert result.code == 0, result.err
     return path
+
+
+@pytest.fixture
+def no_settings(monkeypatch):
+    """No configuration from the environment."""
+    for name in ("LLMREC_SET", "LLMREC_CONFIG", "LLMREC_DEVICE", "LLMREC_DTYPE", "LLMREC_THREADS"):
+        monkeypatch.delenv(name, raising=False)

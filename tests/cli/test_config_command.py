@@ -27,10 +27,7 @@ weights = {popularity = 1, text = 2.5}
 """
 
 
-@pytest.fixture(autouse=True)
-def _no_settings(monkeypatch):
-    for name in ("LLMREC_SET", "LLMREC_CONFIG", "LLMREC_DEVICE", "LLMREC_DTYPE", "LLMREC_THREADS"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("no_settings")
 
 
 @pytest.fixture

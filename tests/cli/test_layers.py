@@ -26,10 +26,7 @@ l2 = 7.0
 """
 
 
-@pytest.fixture(autouse=True)
-def _no_settings(monkeypatch):
-    for name in ("LLMREC_SET", "LLMREC_CONFIG", "LLMREC_DEVICE", "LLMREC_DTYPE", "LLMREC_THREADS"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("no_settings")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ The assets and embeddings go through the user's own cache, so that they are fetc
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -16,23 +15,7 @@ from llmrec import Config, Item
 
 pytestmark = pytest.mark.e2e
 
-ORIGINAL_CACHE = os.environ.get("LLMREC_CACHE")  # as it is before the tests set their own
 WESTERN = "a slow western with gunslingers"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _real_cache():
-    with pytest.MonkeyPatch.context() as patch:
-        if ORIGINAL_CACHE is None:
-            patch.delenv("LLMREC_CACHE", raising=False)
-        else:
-            patch.setenv("LLMREC_CACHE", ORIGINAL_CACHE)
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(_real_cache):
-    return llmrec.load_dataset("ml-100k")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -17,23 +16,6 @@ from llmrec.testing.permute import shuffle_items, shuffle_last
 METHODS = ("popularity", "ease", "item_knn", "dense")
 
 pytestmark = pytest.mark.e2e
-
-ORIGINAL_CACHE = os.environ.get("LLMREC_CACHE")  # as it is before the tests set their own
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _real_cache():
-    with pytest.MonkeyPatch.context() as patch:
-        if ORIGINAL_CACHE is None:
-            patch.delenv("LLMREC_CACHE", raising=False)
-        else:
-            patch.setenv("LLMREC_CACHE", ORIGINAL_CACHE)
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(_real_cache):
-    return llmrec.load_dataset("ml-100k")
 
 
 def over_popularity(data, log):

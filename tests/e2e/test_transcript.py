@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 
 import pytest
 
-ORIGINAL_CACHE = os.environ.get("LLMREC_CACHE")  # as it is before the tests set their own
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "guides" / "own-catalog.md"
 
@@ -23,11 +21,7 @@ def transcript():
 
 
 @pytest.mark.e2e
-def test_the_transcript_is_true(monkeypatch):
-    if ORIGINAL_CACHE is None:
-        monkeypatch.delenv("LLMREC_CACHE", raising=False)
-    else:
-        monkeypatch.setenv("LLMREC_CACHE", ORIGINAL_CACHE)
+def test_the_transcript_is_true():
     page = PAGE.read_text(encoding="utf-8")
     assert "$ llmrec fit" in page
     assert transcript().rerun(page, ROOT / "docs" / "examples" / "shop") == page
