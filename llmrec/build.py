@@ -32,9 +32,9 @@ from llmrec.data import (
 from llmrec.errors import ConfigError, DataError, MissingExtraError
 from llmrec.pipeline import Recommender, Searches
 from llmrec.policy import Policy
-from llmrec.retrieve import Retriever
-from llmrec.stage import Stage, score_candidates
-from llmrec.types import Candidates
+from llmrec.simulate import Columns, Simulation
+from llmrec.stage import Stage
+from llmrec.types import Int64Array
 
 __all__ = ["describe_fit", "fit"]
 
@@ -111,11 +111,12 @@ def fit(
         progress=progress,
     )
     policies = tuple(_fit_one(resolve(n, t, "policy", "policies"), context) for n, t in config.policies.items())
-    context = replace(context, validation=_prepared(material.validation, policies))
+    cases, own = _shared(_prepared(material.validation, policies), config)
+    context = replace(context, validation=cases)
     stages: tuple[Stage, ...] = ()
     recommender: Recommender | None = None
     for stage in config.stages:
-        stages = (*stages, _fit_stage(stage, context, recommender))
+        stages = (*stages, _fit_stage(stage, context, recommender, own))
         recommender = _assemble(config, material, catalog, stages, policies)
     if material.final is not material.train:
         progress("fitting the retrievers again, now on all interactions")
@@ -199,35 +200,24 @@ def _assemble(
     return Recommender(catalog, stages, policies, fallback, material.histories, material.users)
 
 
-def _fit_stage(config: StageConfig, context: FitContext, before: Recommender | None) -> Stage:
-    """Fit a stage's components, then tune its fusion on validation cases."""
+def _fit_stage(config: StageConfig, context: FitContext, before: Recommender | None, own: Holdout) -> Stage:
+    """Fit a stage's components, those that take cases on their own ones, then tune its fusion on validation cases."""
     context = replace(context, first_stage=before)
     retrievers = tuple((_fit_one(s, context), s.depth) for s in _settings(config, "retriever"))
-    scorers = tuple(_fit_one(s, context) for s in _settings(config, "scorer"))
+    scorers = tuple(
+        _fit_one(s, replace(context, validation=own) if s.component.takes_cases else context)
+        for s in _settings(config, "scorer")
+    )
     cases = _some(context.validation, config.tuning_users, context.seed)
     context.progress(f"tuning the fusion of stage {config.name!r} on {len(cases.targets)} validation cases")
-    candidates = _tuning_candidates(cases, before, retrievers, scorers)
+    columns = Columns(before, retrievers, scorers)
+    simulate = Simulation(columns, cases, context.train, context.seed, context.progress)
     readers = tuple(r.name for r, _ in retrievers if isinstance(r, Searches))
-    context = replace(context, validation=cases, candidates=candidates, wish_columns=readers)
+    context = replace(
+        context, validation=cases, candidates=columns.of(cases.queries), simulate=simulate, wish_columns=readers
+    )
     fusion = resolve(f"{config.name}_fusion", {"type": "rrf", **config.fusion}, "fusion", config.name)
     return Stage(config.name, retrievers, scorers, _fit_one(fusion, context), config.keep)
-
-
-def _tuning_candidates(
-    cases: Holdout,
-    before: Recommender | None,
-    retrievers: tuple[tuple[Retriever, int], ...],
-    scorers: tuple[Any, ...],
-) -> Candidates:
-    """The columns a stage's fusion may use: its own scorers', and the result of the stage before."""
-    queries, incoming = cases.queries, None
-    if before is not None:
-        trace = before.trace(queries, 1)
-        queries, incoming = trace.queries, trace.stages[-1].survivors
-    candidates = score_candidates(retrievers, scorers, queries, incoming)
-    names = [*(r.name for r, _ in retrievers), *(s.name for s in scorers)]
-    names += [] if before is None else [before.stages[-1].name]
-    return Candidates(candidates.items, {n: candidates.columns[n] for n in names}, candidates.source_ranks)
 
 
 def _refit(stage: Stage, config: StageConfig, context: FitContext) -> Stage:
@@ -252,12 +242,24 @@ def _prepared(cases: Holdout, policies: tuple[Policy, ...]) -> Holdout:
     return replace(cases, queries=queries)
 
 
+def _shared(cases: Holdout, config: Config) -> tuple[Holdout, Holdout]:
+    """Set half of the cases aside where a scorer takes cases: what tunes on all others has not seen its targets."""
+    takes = any(s.component.takes_cases for stage in config.stages for s in _settings(stage, "scorer"))
+    order = np.random.default_rng((config.seed, len(cases))).permutation(len(cases)).astype(np.int64)
+    aside = len(cases) // 2 if takes else 0
+    return _taken(cases, np.sort(order[aside:])), _taken(cases, np.sort(order[:aside]))
+
+
 def _some(cases: Holdout | None, count: int, seed: int) -> Holdout:
     """Draw at most `count` cases; the same ones for the same seed."""
     if cases is None:
         raise ValueError("a fusion is tuned on validation cases")
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(cases.targets))[:count]).astype(np.int64)
-    return Holdout(cases.user_rows[chosen], cases.queries.take(chosen), cases.targets[chosen])
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(cases.targets))[:count])
+    return _taken(cases, chosen.astype(np.int64))
+
+
+def _taken(cases: Holdout, rows: Int64Array) -> Holdout:
+    return Holdout(cases.user_rows[rows], cases.queries.take(rows), cases.targets[rows])
 
 
 def _temporary_folder() -> Path:

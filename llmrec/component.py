@@ -14,22 +14,27 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from llmrec.data import Catalog, Holdout, Interactions, Users
 from llmrec.errors import ConfigError
-from llmrec.types import Candidates, Int32Array, Queries, Ranking, State
+from llmrec.types import BoolArray, Candidates, Int32Array, Int64Array, Queries, Ranking, State
 
 __all__ = [
     "Component",
     "ComponentConfig",
     "FitContext",
+    "Forgets",
     "HoldsItems",
     "Proposes",
     "Role",
     "Saves",
+    "Simulated",
     "component_names",
     "find_component",
+    "nothing_simulated",
     "silent",
 ]
 
@@ -74,6 +79,21 @@ class HoldsItems(Protocol):
         """
 
 
+@runtime_checkable
+class Forgets(Protocol):
+    """Can be had as it would be if some items were new, so that a fusion can learn how far to trust it on new items."""
+
+    def forgetting(self, items: BoolArray) -> Self:
+        """Return the same component without what interactions taught it of some items; the old one stays as it is.
+
+        Of these items, as candidates and in histories, it then knows what it knows of an item that `with_items` has
+        brought and nobody has taken. What they taught it of other items stays.
+
+        Args:
+            items: Bool[n_items], True for the items to forget.
+        """
+
+
 class Proposes(Protocol):
     """Anything that ranks the catalog for a batch of queries: a retriever, or a whole recommender."""
 
@@ -83,6 +103,36 @@ class Proposes(Protocol):
 
 def silent(message: str) -> None:
     """Report progress to nobody."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Simulated:
+    """Validation cases asked again of models that have forgotten some items, as if these were new; m cases.
+
+    Attributes:
+        forgotten: Bool[n_items], the items that count as new.
+        rows: Int64[m], which of the validation cases these are.
+        cases: the cases; no forgotten item is in a history.
+        candidates: what the stage's columns then are, one row per case; items that really are new are not among them.
+        weights: Float64[m], how many of all validation cases each stands for: those with a forgotten target are sought
+            out, and weigh less for it.
+    """
+
+    forgotten: BoolArray
+    rows: Int64Array
+    cases: Holdout
+    candidates: Candidates
+    weights: NDArray[np.float64]
+
+    @property
+    def is_new(self) -> BoolArray:
+        """Bool[m]: True where the target is a forgotten item."""
+        return np.asarray(self.forgotten[self.cases.targets])
+
+
+def nothing_simulated(count: int) -> tuple[Simulated, ...]:
+    """Simulate nothing."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +145,8 @@ class FitContext:
         train: the interactions to learn from.
         validation: cases for tuning, or None; models in `first_stage` have never seen their targets.
         candidates: for a fusion, the stage's columns on the validation queries, one row per case; or None.
+        simulate: for a fusion: asks at most so many validation cases again as if some items were new; see `Simulated`.
+            Nothing where there is no way to do so.
         wish_columns: for a fusion, the columns that understand a free-text wish.
         users: profiles of users, which serving shows to templates, so training must too; or None.
         first_stage: what the stages before rank, for components that learn from their mistakes; or None.
@@ -110,6 +162,7 @@ class FitContext:
     train: Interactions
     validation: Holdout | None = None
     candidates: Candidates | None = None
+    simulate: Callable[[int], tuple[Simulated, ...]] = nothing_simulated
     wish_columns: tuple[str, ...] = ()
     users: Users | None = None
     first_stage: Proposes | None = None
@@ -130,6 +183,8 @@ class Component:
         load: brings it back: `load(name, state, catalog)`.
         requires: packages that only fitting needs; missing ones are found before any work is done.
         extra: the extra of llmrec that installs them.
+        takes_cases: whether fitting learns from `FitContext.validation` as others do from `train`. Then it gets
+            validation cases of its own: nothing else is tuned on these, and it sees no others.
     """
 
     role: Role
@@ -138,6 +193,7 @@ class Component:
     load: Callable[[str, State, Catalog], Any]
     requires: tuple[str, ...] = ()
     extra: str = ""
+    takes_cases: bool = False
 
 
 @cache

@@ -20,6 +20,7 @@ from llmrec.component import Component, ComponentConfig, Role, find_component
 from llmrec.data.config import DataConfig
 from llmrec.errors import ConfigError
 from llmrec.policy import check_order
+from llmrec.space import Space, flatten, kind_of
 
 __all__ = [
     "DEPTH",
@@ -143,7 +144,7 @@ class Config(BaseModel):
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
-        """Read the pipeline of a TOML file; its tables [data] and [runtime] are checked and left to `Project`.
+        """Read the pipeline of a TOML file; its tables [data], [runtime] and [tune] are checked and left to `Project`.
 
         Raises:
             ConfigError: the file cannot be read, or a value in it is wrong.
@@ -180,14 +181,15 @@ class RuntimeConfig(BaseModel):
 
 
 class Project(BaseModel):
-    """A whole configuration file: the pipeline, where the data are, where models run.
+    """A whole configuration file: the pipeline, where the data are, where models run, what may be tuned.
 
-    In the file, the pipeline's keys stand at the top, beside the tables [data] and [runtime].
+    In the file, the pipeline's keys stand at the top, beside the tables [data], [runtime] and [tune].
 
     Attributes:
         pipeline: what `llmrec.fit` takes.
         data: what `llmrec.data.load_data` takes.
         runtime: what `llmrec.models` heeds, once a command has put it into the environment.
+        tune: what `llmrec.tune` searches.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -195,6 +197,7 @@ class Project(BaseModel):
     pipeline: Config = Field(default_factory=Config)
     data: DataConfig = Field(default_factory=DataConfig)
     runtime: RuntimeConfig = Field(default_factory=RuntimeConfig)
+    tune: Space = Field(default_factory=lambda: Space({}))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, source: str = "configuration") -> Self:
@@ -207,7 +210,11 @@ class Project(BaseModel):
         data = _read(DataConfig, values.get("data", {}), f"{source}: data")
         runtime = _read(RuntimeConfig, values.get("runtime", {}), f"{source}: runtime")
         pipeline = Config.from_dict({k: v for k, v in values.items() if k not in _TABLES}, source=source)
-        return cls(pipeline=pipeline, data=data, runtime=runtime)
+        entries = flatten(values.get("tune", {}))
+        space = {
+            path: _read(kind_of(entry), entry, f"{source}: tune.{path}".rstrip(".")) for path, entry in entries.items()
+        }
+        return cls(pipeline=pipeline, data=data, runtime=runtime, tune=Space(space))
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
@@ -221,7 +228,8 @@ class Project(BaseModel):
     def filled(self) -> dict[str, Any]:
         """Return JSON values, every default written out, laid out as in a file."""
         data, runtime = self.data.model_dump(mode="json"), self.runtime.model_dump(mode="json")
-        return {**self.pipeline.filled(), "data": data, "runtime": runtime}
+        filled = {**self.pipeline.filled(), "data": data, "runtime": runtime}
+        return {**filled, "tune": self.tune.model_dump(mode="json")} if self.tune.root else filled
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
@@ -235,7 +243,7 @@ class Project(BaseModel):
         return schema
 
 
-_TABLES: Mapping[str, type[BaseModel]] = MappingProxyType({"data": DataConfig, "runtime": RuntimeConfig})
+_TABLES: Mapping[str, type[BaseModel]] = MappingProxyType({"data": DataConfig, "runtime": RuntimeConfig, "tune": Space})
 """Tables of a file that are no part of the pipeline."""
 
 

@@ -271,10 +271,14 @@ def test_a_misspelt_holdout_never_trains_on_everything(hybrid_config, catalog, i
 
 
 def test_a_missing_package_is_found_before_any_work(bert, catalog, interactions, monkeypatch):
-    scorer = {"cross_encoder": {"base": str(bert)}}
-    stages = [{"name": "first", "retrievers": {"popularity": {}}}, {"name": "second", "scorers": scorer}]
+    retrievers = {"popularity": {}, "tuned_dense": {"encoder": str(bert)}}
     monkeypatch.setattr("llmrec.build.find_spec", lambda name: None if name == "datasets" else object())
     told = []
     with pytest.raises(MissingExtraError, match=r"datasets is not installed.*llmrec\[train\]"):
-        fit(Config.from_dict({"stages": stages}), catalog, interactions, progress=told.append)
+        fit(
+            Config.from_dict({"stages": [{"name": "first", "retrievers": retrievers}]}),
+            catalog,
+            interactions,
+            progress=told.append,
+        )
     assert told == []

@@ -47,7 +47,7 @@ def test_a_component_may_have_a_name_of_its_own(tmp_path):
         (STAGE + "kep = 3\n[stages.retrievers.popularity]\n", r"unknown key 'stages.0.kep'; did you mean 'keep'\?"),
         (
             GOOD + "l3 = 5\n",
-            r"first.ease: unknown key 'l3'; did you mean 'l2'\?.*known: text_weight, .*l2, decay, top, max_items, type, depth",
+            r"first.ease: unknown key 'l3'; did you mean 'l2'\?.*known: text_weight, .*l2, decay, top, max_items, type",
         ),
         (GOOD + "dept = 5\n", r"first.ease: unknown key 'dept'; did you mean 'depth'\?"),
         (GOOD + "l2 = -1\n", r"first.ease: l2: .*greater than 0.*got -1"),
@@ -143,10 +143,10 @@ def test_nothing_is_taken_for_another_type(tmp_path, text, message):
 
 
 def test_whole_numbers_do_for_numbers_and_arrays_for_tuples(tmp_path):
-    config = read(tmp_path, GOOD + "l2 = 5\n[stages.fusion]\ngrid = [0, 0.5]\n")
+    config = read(tmp_path, GOOD + "l2 = 5\n[stages.fusion]\nconstant = 7\n")
     ease = resolve("ease", config.stages[0].retrievers["ease"], "retriever", "first").values
     fusion = resolve("rrf", config.stages[0].fusion, "fusion", "first").values
-    assert (ease.l2, fusion.grid) == (5.0, (0.0, 0.5))
+    assert (ease.l2, fusion.constant) == (5.0, 7.0)
 
 
 def test_infinite_numbers_are_read_as_numbers(tmp_path):

@@ -229,7 +229,7 @@ def _open(
     from llmrec.models import TextReader
     from llmrec.rerank import user_budget
     from llmrec.retrieve.dense import DenseConfig
-    from llmrec.train.pair_scorer import CrossEncoderConfig
+    from llmrec.train.pair_config import CrossEncoderConfig
 
     if template.kind != "pair":
         reader = TextReader.load(encoder, max_tokens=max_tokens or DenseConfig().max_tokens, progress=say)

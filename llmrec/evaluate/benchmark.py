@@ -89,7 +89,8 @@ class Benchmark:
 
     def ceilings(self, recommender: Recommender, test: str) -> tuple[CandidateRecall, ...]:
         """Say how many targets of one test are among the candidates of each stage; see `candidate_recall`."""
-        return candidate_recall(recommender, self.trials[test].holdout)
+        holdout = with_profiles(self.trials[test].holdout, self.interactions, recommender.users)
+        return candidate_recall(recommender, holdout)
 
     def measure_lists(self, path: Path, test: str) -> Report:
         """Judge lists from a file on one test; see `read_lists`.

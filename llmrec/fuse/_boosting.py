@@ -15,7 +15,12 @@ __all__ = ["booster_of", "grow", "score_all", "score_in_steps", "text_of"]
 
 
 def grow(
-    matrix: Float32Array, hits: BoolArray, groups: Int64Array, names: tuple[str, ...], settings: dict[str, Any]
+    matrix: Float32Array,
+    hits: BoolArray,
+    groups: Int64Array,
+    names: tuple[str, ...],
+    settings: dict[str, Any],
+    weights: NDArray[np.float64] | None = None,
 ) -> Any:
     """Grow trees.
 
@@ -25,6 +30,7 @@ def grow(
         groups: Int64[n], candidates of each query; they add up to m.
         names: of the f features.
         settings: LightGBM's; "num_iterations" among them.
+        weights: Float64[m], of each candidate's query; None: all count alike.
 
     Returns:
         A lightgbm.Booster.
@@ -42,7 +48,9 @@ def grow(
         "metric": "None",
     }
     labels = [name.replace(":", " ") for name in names]  # a colon would be taken for JSON
-    data = lightgbm.Dataset(matrix, hits.astype(np.int32), group=groups, feature_name=labels, params={**fixed})
+    data = lightgbm.Dataset(
+        matrix, hits.astype(np.int32), group=groups, weight=weights, feature_name=labels, params={**fixed}
+    )
     return lightgbm.train({**fixed, **settings}, data)
 
 

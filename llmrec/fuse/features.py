@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -112,6 +112,14 @@ class Features:
         """Rebuild what `state` returned."""
         names = tuple(config["columns"]), tuple(config["sources"])
         return cls(*names, arrays["popularity"], arrays.get("recent"), arrays.get("since"))
+
+    def forgetting(self, items: BoolArray) -> Self:
+        """Return the same as it would be if nobody had taken some items, Bool[n_items]."""
+        popularity = np.where(items, np.float32(0), self.popularity)
+        if self.recent is None or self.since is None:
+            return replace(self, popularity=popularity)
+        recent, since = np.where(items, np.float32(0), self.recent), np.where(items, np.nan, self.since)
+        return replace(self, popularity=popularity, recent=recent, since=since)
 
     def is_known(self, items: Int32Array) -> BoolArray:
         """Bool[n, k]: True for an item with an interaction in training; False for new ones, and at pads."""

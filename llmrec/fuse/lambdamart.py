@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -14,10 +14,11 @@ from llmrec.data import Catalog
 from llmrec.fuse._boosting import booster_of, score_all
 from llmrec.fuse.base import column_ranks
 from llmrec.fuse.features import Features, pick_rows
+from llmrec.fuse.lift import Lift
 from llmrec.fuse.rrf import ReciprocalRankFusion, RrfConfig
 from llmrec.types import BoolArray, Candidates, Float32Array, Queries, State
 
-__all__ = ["LambdaMart", "LambdaMartConfig", "Trees", "load_lambdamart", "place_unjudged"]
+__all__ = ["LambdaMart", "LambdaMartConfig", "NewItems", "Trees", "load_lambdamart", "place", "place_unjudged"]
 
 
 class LambdaMartConfig(ComponentConfig):
@@ -38,6 +39,8 @@ class LambdaMartConfig(ComponentConfig):
             the gain in NDCG@10.
         evidence: the trees judge a candidate without evidence in a column if at least this share of the targets had
             none there either; otherwise the candidate keeps the place that weighted RRF gives it.
+        new_depth: of the new items, the trees judge each query's best so many by weighted RRF; what they may cost is
+            `rrf.new_item_cost`.
     """
 
     rrf: RrfConfig = Field(default_factory=RrfConfig)
@@ -51,6 +54,20 @@ class LambdaMartConfig(ComponentConfig):
     min_cases: int = Field(default=200, ge=2)
     caution: float = Field(default=2.0, ge=0)
     evidence: float = Field(default=0.02, ge=0, le=1)
+    new_depth: int = Field(default=50, ge=1)
+
+
+@dataclass(frozen=True, slots=True)
+class NewItems:
+    """What the trees have learned of new items.
+
+    Attributes:
+        always: score columns that (nearly) every new target had evidence in.
+        lift: added to the scores of new items; it is what makes as many as may cost what they cost rise.
+    """
+
+    always: tuple[str, ...]
+    lift: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +80,7 @@ class Trees:
         booster: the same, ready to score.
         always: score columns that (nearly) every target had evidence in: without it, a candidate cannot be judged.
         unused: score columns that no tree looks at.
+        new: what was learned of new items; None: nothing, they keep the place that weighted RRF gives them.
     """
 
     features: Features
@@ -70,15 +88,18 @@ class Trees:
     booster: Any
     always: tuple[str, ...]
     unused: tuple[str, ...] = ()
+    new: NewItems | None = None
 
-    def judges(self, queries: Queries, candidates: Candidates, fused: Float32Array, depth: int) -> BoolArray:
+    def judges(
+        self, queries: Queries, candidates: Candidates, fused: Float32Array, config: LambdaMartConfig
+    ) -> BoolArray:
         """Bool[n, k]: True for the first candidates of weighted RRF where the trees have learned from their like."""
-        ranks = column_ranks(np.where(candidates.items >= 0, fused, np.float32(np.nan)))
-        judged = (ranks > 0) & (ranks <= depth) & self.features.is_known(candidates.items) & ~queries.wishes[:, None]
-        for name in self.always:
-            column = candidates.columns.get(name)
-            judged = judged & (~np.isnan(column) if column is not None else np.False_)
-        return judged
+        known = self.features.is_known(candidates.items)
+        judged = _first(fused, known, config.depth) & _has_all(candidates, self.always)
+        if self.new is not None:
+            new = (candidates.items >= 0) & ~known
+            judged |= _first(fused, new, config.new_depth) & _has_all(candidates, self.new.always)
+        return judged & ~queries.wishes[:, None]
 
     def score(self, queries: Queries, candidates: Candidates, fused: Float32Array, judged: BoolArray) -> Float32Array:
         """Return Float32[n, k]; 0 where nothing is to be judged."""
@@ -88,7 +109,10 @@ class Trees:
                 block = scores[rows]
                 block[judged[rows]] = score_all(self.booster, matrix)
                 scores[rows] = block
-        return scores
+        if self.new is None:
+            return scores
+        new = judged & ~self.features.is_known(candidates.items)
+        return np.where(new, scores + np.float32(self.new.lift), scores)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,9 +120,10 @@ class LambdaMart:
     """Ranks candidates by trees learned with LambdaMART, and by weighted RRF where the trees have not learned anything.
 
     Burges, "From RankNet to LambdaRank to LambdaMART: An Overview", Microsoft Research TR-2010-82; by LightGBM (Ke et
-    al., NeurIPS 2017). Three rules stand beside the trees. A candidate that they cannot judge (a new item; any
-    candidate of a new user) keeps the place that weighted RRF gives it. A query with a free-text wish is answered by
-    weighted RRF. A candidate that is strictly first in every column is first.
+    al., NeurIPS 2017). Three rules stand beside the trees. A candidate that they cannot judge keeps the place that
+    weighted RRF gives it: any candidate of a new user; a new item, unless the trees have learned from simulated ones
+    (see `llmrec.component.Simulated`). A query with a free-text wish is answered by weighted RRF. A candidate that is
+    strictly first in every column is first.
 
     Attributes:
         name: the fusion's name in this pipeline.
@@ -136,11 +161,11 @@ class LambdaMart:
         fused = self.rrf.fuse(queries, candidates)
         if self.trees is None:
             return fused
-        judged = self.trees.judges(queries, candidates, fused, self.config.depth)
+        judged = self.trees.judges(queries, candidates, fused, self.config)
         some = np.flatnonzero(judged.any(axis=1))
         part = pick_rows(candidates, some)
         scores = self.trees.score(queries.take(some), part, fused[some], judged[some])
-        scores = place_unjudged(fused[some], scores, judged[some], part.items >= 0)
+        scores = place(fused[some], scores, judged[some], self.trees.features.is_known(part.items), part.items >= 0)
         first = _first_in_all(part, self.trees.features.columns)
         best = np.max(scores, axis=1, keepdims=True, initial=-np.inf, where=part.items >= 0)
         fused[some] = np.where(first, best + 1, scores)
@@ -151,12 +176,18 @@ class LambdaMart:
         ignored = self.rrf.ignores(queries, candidates)
         return ignored if self.trees is None else ignored & frozenset(self.trees.unused)
 
+    def forgetting(self, items: BoolArray) -> Self:
+        """Return the same fusion without what it knows of some items: how often and since when they were taken."""
+        trees = self.trees
+        return self if trees is None else replace(self, trees=replace(trees, features=trees.features.forgetting(items)))
+
     def state(self) -> State:
         """Return the model as text, what features are made of, and the settings."""
         config: dict[str, Any] = {
             "settings": self.config.model_dump(mode="json"),
             "weights": dict(self.rrf.weights),
             "wish_columns": list(self.rrf.wish_columns),
+            "lift": self.rrf.state().config["lift"],
             "report": dict(self.report),
             "summary": self.summary,
         }
@@ -164,6 +195,7 @@ class LambdaMart:
             return State(config)
         names, arrays = self.trees.features.state()
         config |= {**names, "always": list(self.trees.always), "unused": list(self.trees.unused)}
+        config["new"] = None if self.trees.new is None else asdict(self.trees.new)
         return State(config, {**arrays, "trees": np.frombuffer(self.trees.text.encode(), dtype=np.uint8)})
 
 
@@ -175,13 +207,44 @@ def load_lambdamart(name: str, state: State, catalog: Catalog) -> LambdaMart:
     """
     saved = state.config
     config = LambdaMartConfig.model_validate(saved["settings"])
-    rrf = ReciprocalRankFusion(name, config.rrf, saved["weights"], tuple(saved["wish_columns"]))
+    lift = Lift.from_dict(saved.get("lift"))
+    rrf = ReciprocalRankFusion(name, config.rrf, saved["weights"], tuple(saved["wish_columns"]), lift)
     trees = None
     if "trees" in state.arrays:
         text = np.asarray(state.arrays["trees"], dtype=np.uint8).tobytes().decode()
         features = Features.from_state(saved, state.arrays)
-        trees = Trees(features, text, booster_of(text), tuple(saved["always"]), tuple(saved["unused"]))
+        new = saved.get("new")
+        new = None if new is None else NewItems(tuple(new["always"]), new["lift"])
+        trees = Trees(features, text, booster_of(text), tuple(saved["always"]), tuple(saved["unused"]), new)
     return LambdaMart(name, config, rrf, trees, saved["report"])
+
+
+def place(
+    fused: Float32Array, scores: Float32Array, judged: BoolArray, known: BoolArray, there: BoolArray
+) -> Float32Array:
+    """Put all candidates in one order: known ones that are judged, new ones among them, and those not judged.
+
+    A new item goes in where its score puts it, if that is above any known item that is judged; the others move down by
+    one place. Otherwise it counts as one that is not judged: beyond the known items that the trees have looked at,
+    nothing says that it is better than those they have not.
+
+    Args:
+        fused: Float32[n, k], scores of weighted RRF, >= 0.
+        scores: Float32[n, k], of the trees.
+        judged: Bool[n, k], where the trees count.
+        known: Bool[n, k], False for new items.
+        there: Bool[n, k], False at pads.
+
+    Returns:
+        Float32[n, k]. Where no known candidate is judged, new ones are put in order among themselves.
+    """
+    settled = judged & (known | ~(judged & known).any(axis=1, keepdims=True))
+    lowest = np.min(scores, axis=1, keepdims=True, initial=np.inf, where=settled)
+    risen = judged & ~settled & (scores > lowest)
+    placed = fused.copy()
+    some = settled.any(axis=1)
+    placed[some] = place_unjudged(fused[some], scores[some], settled[some], (there & ~risen)[some])
+    return np.where(risen, scores + np.float32(1e-4) * _share(fused), placed).astype(np.float32)
 
 
 def place_unjudged(fused: Float32Array, scores: Float32Array, judged: BoolArray, there: BoolArray) -> Float32Array:
@@ -196,7 +259,7 @@ def place_unjudged(fused: Float32Array, scores: Float32Array, judged: BoolArray,
     Returns:
         Float32[n, k]; what the trees give the same score is ordered by weighted RRF.
     """
-    share = fused / np.maximum(fused.max(axis=1, keepdims=True, initial=0), np.float32(1e-30))
+    share = _share(fused)
     trees = scores + np.float32(1e-4) * share
     ordered = -np.sort(-np.where(judged, trees, -np.inf), axis=1)
     count = judged.sum(axis=1, keepdims=True)
@@ -210,6 +273,26 @@ def place_unjudged(fused: Float32Array, scores: Float32Array, judged: BoolArray,
     between = low + (high - low) * (np.float32(0.01) + np.float32(0.98) * share)
     placed: Float32Array = np.where(judged, trees, np.where(others, between, 0)).astype(np.float32)
     return placed
+
+
+def _share(fused: Float32Array) -> Float32Array:
+    """Float32[n, k]: the scores of weighted RRF as a share of the row's best."""
+    return np.asarray(fused / np.maximum(fused.max(axis=1, keepdims=True, initial=0), np.float32(1e-30)))
+
+
+def _first(fused: Float32Array, among: BoolArray, count: int) -> BoolArray:
+    """Bool[n, k]: the first of some candidates by weighted RRF."""
+    ranks = column_ranks(np.where(among, fused, np.float32(np.nan)))
+    return np.asarray((ranks > 0) & (ranks <= count))
+
+
+def _has_all(candidates: Candidates, names: tuple[str, ...]) -> BoolArray:
+    """Bool[n, k]: True with evidence in all of these columns."""
+    found = np.ones(candidates.items.shape, dtype=np.bool_)
+    for name in names:
+        column = candidates.columns.get(name)
+        found &= ~np.isnan(column) if column is not None else np.False_
+    return found
 
 
 def _first_in_all(candidates: Candidates, names: tuple[str, ...]) -> BoolArray:

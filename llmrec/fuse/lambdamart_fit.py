@@ -2,60 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from llmrec.component import Component, FitContext
-from llmrec.fuse._boosting import booster_of, grow, score_in_steps, text_of
+from llmrec.component import Component, FitContext, Simulated
+from llmrec.fuse._boosting import booster_of, text_of
+from llmrec.fuse._quality import CUT, Float64Array, is_target, mean_and_error, ndcg, places, recall
+from llmrec.fuse._sheet import Sheet, cross_validated, grown, make_sheet
 from llmrec.fuse.base import column_ranks
 from llmrec.fuse.features import Features
-from llmrec.fuse.lambdamart import (
-    LambdaMart,
-    LambdaMartConfig,
-    Trees,
-    load_lambdamart,
-    place_unjudged,
-)
+from llmrec.fuse.lambdamart import LambdaMart, LambdaMartConfig, NewItems, Trees, load_lambdamart, place
+from llmrec.fuse.lift import MIN_NEW, split_gains
 from llmrec.fuse.rrf import COMPONENT as RRF
 from llmrec.fuse.rrf import ReciprocalRankFusion
-from llmrec.types import BoolArray, Candidates, Float32Array, Int32Array
+from llmrec.types import Candidates, Float32Array, Int32Array
 
 __all__ = ["COMPONENT", "fit_lambdamart"]
 
-Float64Array = NDArray[np.float64]
-STEP = 10
-"""Trees between two looks at the held-out users."""
-CUT = 10
-"""Trees are judged by NDCG at this rank."""
+DEEP_CUT = 200
+"""How many a next stage is usually given."""
+LIFTS = (*(-0.5 * step for step in range(8, 2, -1)), *(0.1 * step for step in range(-10, 21)), 2.5, 3.0, 3.5, 4.0)
+"""What is tried for new items, in standard deviations of the scores of known ones."""
+COSTS = (0.01, 0.03, 0.05, 0.1)
+"""Other values of `new_item_cost` of which the report says what they would give."""
+SIMULATED_WEIGHT = 0.5
+"""What all simulated cases together count, beside all others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Sheet:
-    """The cases as a learner sees them.
+class _Material:
+    """What the trees learn from.
 
     Attributes:
-        features: what the columns of the matrix are.
-        always: columns that (nearly) every target has evidence in.
-        judged: Bool[n, k], the candidates that are learned from.
-        matrix: Float32[m, f], these, case by case.
-        hits: Bool[m], which of them are targets.
-        fold: Int64[n], the part each case belongs to.
+        trees: what they look at, and what they judge; not grown yet.
+        sheets: the tuning cases; after them the simulated ones, a sheet each.
+        simulated: the latter as they came.
     """
 
-    features: Features
-    always: tuple[str, ...]
-    judged: BoolArray
-    matrix: Float32Array
-    hits: BoolArray
-    fold: NDArray[np.int64]
-
-    def of(self, cases: BoolArray) -> tuple[Float32Array, BoolArray, NDArray[np.int64]]:
-        """Matrix, hits and number of candidates of some of the cases, Bool[n]."""
-        rows = np.repeat(cases, self.judged.sum(axis=1))
-        return self.matrix[rows], self.hits[rows], self.judged[cases].sum(axis=1)
+    trees: Trees
+    sheets: tuple[Sheet, ...]
+    simulated: tuple[Simulated, ...]
 
 
 def fit_lambdamart(context: FitContext, config: LambdaMartConfig) -> LambdaMart:
@@ -64,7 +53,8 @@ def fit_lambdamart(context: FitContext, config: LambdaMartConfig) -> LambdaMart:
     The models behind the columns have not seen the targets. The number of trees is the best one for users that the
     trees were not grown on; for these users the trees must also have a better NDCG@10 than weighted RRF and than the
     best single column, both judged on the very cases they were chosen on. Cases whose target is not among the
-    candidates that are judged teach nothing and are left out of growing, not of judging.
+    candidates that are judged teach nothing and are left out of growing, not of judging. Where new items could be
+    simulated, the trees learn from these cases too, and judge new items if that finds more of them.
 
     Args:
         context: with candidates and their validation cases.
@@ -79,31 +69,26 @@ def fit_lambdamart(context: FitContext, config: LambdaMartConfig) -> LambdaMart:
     candidates, cases = context.candidates, context.validation
     if candidates is None:
         raise ValueError("a fusion is fitted on candidates")
+    simulated = context.simulate(config.rrf.new_item_cases)
+    context = replace(context, simulate=lambda count: simulated)  # once is enough
     rrf: ReciprocalRankFusion = RRF.fit(context, config.rrf)
     alone = LambdaMart(context.name, config, rrf, None, {"fallback": "there are no cases to learn from"})
     if cases is None or len(cases) == 0:
         return alone
-    fused = rrf.fuse(cases.queries, candidates)
-    sheet = _sheet(context, config, fused)
-    taught = _has_hit(sheet)
-    report: dict[str, Any] = {"cases": len(cases), "learned from": int(taught.sum()), "depth": config.depth}
-    if taught.sum() < config.min_cases:
-        reason = f"{taught.sum()} cases have their target among the best {config.depth}, {config.min_cases} are needed"
+    material = _material(context, rrf, config, simulated)
+    taught = int(material.sheets[0].teaches.sum())
+    report: dict[str, Any] = {"cases": len(cases), "learned from": taught, "depth": config.depth}
+    if rrf.lift is not None:
+        report["new items, rrf"] = dict(rrf.lift.report)
+    if taught < config.min_cases:
+        reason = f"{taught} cases have their target among the best {config.depth}, {config.min_cases} are needed"
         return _told(replace(alone, report={**report, "fallback": reason}), context)
-    context.progress(f"growing trees on {taught.sum()} cases, {config.folds} folds")
-    trees, scores = _cross_validated(sheet, config, context.seed)
-    found = {
-        "trees": _ndcg(place_unjudged(fused, scores, sheet.judged, candidates.items >= 0), candidates, cases.targets),
-        "rrf": _ndcg(fused, candidates, cases.targets),
-        **_best_column(candidates, cases.targets),
-    }
-    report |= {"trees": trees, f"NDCG@{CUT}": {name: float(values.mean()) for name, values in found.items()}}
-    if reason := _not_better(found, config.caution):
-        return _told(replace(alone, report={**report, "fallback": reason}), context)
-    kept, gains = _kept(sheet, config, trees, context.seed)
-    return _told(
-        replace(alone, trees=kept, report={**report, "gain": [[name, share] for name, share in gains.items()]}), context
-    )
+    context.progress(f"growing trees on {taught} cases, {config.folds} folds")
+    fitted, more = _fitted(material, rrf, config, context.seed)
+    report |= more
+    if fitted is None:
+        return _told(replace(alone, report=report), context)
+    return _told(replace(alone, trees=fitted, report=report), context)
 
 
 def _told(fusion: LambdaMart, context: FitContext) -> LambdaMart:
@@ -111,127 +96,162 @@ def _told(fusion: LambdaMart, context: FitContext) -> LambdaMart:
     return fusion
 
 
-def _kept(sheet: _Sheet, config: LambdaMartConfig, trees: int, seed: int) -> tuple[Trees, dict[str, float]]:
-    """Grow the trees that are kept, on all cases; and say what they gain from."""
-    grown = _grown(sheet, _has_hit(sheet), config, trees, seed)
-    gains = _gains(grown, sheet.features)
-    unused = tuple(c for c in sheet.features.columns if not any(name.startswith(f"{c}:") for name in gains))
-    text = text_of(grown)
-    # read back: what serves now is to the last bit what a bundle will bring back
-    return Trees(sheet.features, text, booster_of(text), sheet.always, unused), gains
-
-
-def _sheet(context: FitContext, config: LambdaMartConfig, fused: Float32Array) -> _Sheet:
-    """Describe the candidates that the trees will be asked about."""
+def _material(
+    context: FitContext, rrf: ReciprocalRankFusion, config: LambdaMartConfig, simulated: tuple[Simulated, ...]
+) -> _Material:
     candidates, cases = context.candidates, context.validation
     assert candidates is not None
     assert cases is not None
     features = Features.of(candidates, context.train)
-    is_target = _is_target(candidates, cases.targets)
-    always = _always(candidates, is_target, config.evidence)
-    judged = Trees(features, "", None, always).judges(cases.queries, candidates, fused, config.depth)
-    matrix = np.concatenate([part for _, part in features.matrices(cases.queries, candidates, fused, judged)])
+    always = _always([candidates], [cases.targets], config.evidence)
+    trees = Trees(features, "", None, always, new=_new_items(simulated, config))
     fold = np.random.default_rng(context.seed).permutation(len(cases)) % config.folds
-    return _Sheet(features, always, judged, matrix, is_target[judged], fold.astype(np.int64))
+    fused = rrf.fuse(cases.queries, candidates)
+    sheets = [make_sheet(trees, cases, candidates, fused, config, fold)]
+    if trees.new is not None:
+        total = sum(float(part.weights.sum()) for part in simulated)
+        for part in simulated:
+            blind = replace(trees, features=features.forgetting(part.forgotten))
+            fused, weights = rrf.fuse(part.cases.queries, part.candidates), part.weights / total
+            weights *= SIMULATED_WEIGHT * len(cases)
+            sheets.append(make_sheet(blind, part.cases, part.candidates, fused, config, fold[part.rows], weights))
+    return _Material(trees, tuple(sheets), simulated if trees.new is not None else ())
 
 
-def _is_target(candidates: Candidates, targets: Int32Array) -> BoolArray:
-    found: BoolArray = candidates.items == targets[:, None]
-    return found
+def _new_items(simulated: Sequence[Simulated], config: LambdaMartConfig) -> NewItems | None:
+    """What new items must have for the trees to judge them; None where too few new targets are there to learn from."""
+    sought = [is_target(part.candidates, part.cases.targets) & part.is_new[:, None] for part in simulated]
+    if sum(int(found.sum()) for found in sought) < MIN_NEW:
+        return None
+    candidates = [part.candidates for part in simulated]
+    targets = [np.where(part.is_new, part.cases.targets, -2).astype(np.int32) for part in simulated]
+    return NewItems(_always(candidates, targets, config.evidence))
 
 
-def _always(candidates: Candidates, is_target: BoolArray, share: float) -> tuple[str, ...]:
+def _always(candidates: Sequence[Candidates], targets: Sequence[Int32Array], share: float) -> tuple[str, ...]:
     """Columns without evidence on less than this share of the targets: what that means could not be learned."""
-    return tuple(n for n, c in candidates.columns.items() if np.isnan(c[is_target]).sum() < share * is_target.sum())
+    wanted = [is_target(part, sought) for part, sought in zip(candidates, targets, strict=True)]
+    found = sum(int(one.sum()) for one in wanted)
+
+    def missing(name: str) -> int:
+        return sum(int(np.isnan(p.columns[name][w]).sum()) for p, w in zip(candidates, wanted, strict=True))
+
+    return tuple(name for name in candidates[0].columns if missing(name) < share * found)
 
 
-def _has_hit(sheet: _Sheet) -> BoolArray:
-    """Bool[n]: True for a case whose target the trees are asked about."""
-    owners = np.nonzero(sheet.judged)[0]
-    return np.bincount(owners[sheet.hits], minlength=len(sheet.judged)) > 0
+def _fitted(
+    material: _Material, rrf: ReciprocalRankFusion, config: LambdaMartConfig, seed: int
+) -> tuple[Trees | None, dict[str, Any]]:
+    """Judge the trees on users they were not grown on; the trees to keep, if any, and what was found."""
+    trees, sheets = material.trees, material.sheets
+    count, scores = cross_validated(sheets, trees.features.names, config, seed)
+    new, report = _lifted(material, scores, rrf, config)
+    sheet = sheets[0]
+    placed = _placed(sheet, scores[0], new)
+    ways = {"trees": placed, "rrf": sheet.fused} | {
+        name: -np.where((ranks := column_ranks(column)) > 0, ranks, np.inf)
+        for name, column in sheet.candidates.columns.items()
+    }
+    wanted = is_target(sheet.candidates, sheet.targets)
+    found = {name: places(np.where(sheet.there, one, -np.inf), wanted) for name, one in ways.items()}
+    gains = {name: ndcg(one) for name, one in found.items()}
+    best = max(sheet.candidates.columns, key=lambda name: float(gains[name].mean()))
+    report |= {
+        "trees": count,
+        f"NDCG@{CUT}": {name: float(gains[name].mean()) for name in ("trees", "rrf", best)},
+        "quality": {name: _quality(one) for name, one in found.items()},
+    }
+    if reason := _not_better({name: gains[name] for name in ("trees", "rrf", best)}, config.caution):
+        return None, {**report, "fallback": reason}
+    kept, shares = _kept(replace(trees, new=new), sheets, config, count, seed)
+    return kept, {**report, "gain": [[name, share] for name, share in shares.items()]}
 
 
-def _cross_validated(sheet: _Sheet, config: LambdaMartConfig, seed: int) -> tuple[int, Float32Array]:
-    """Score every case by trees grown on other users.
+def _quality(found: Float64Array) -> dict[str, list[float]]:
+    """Means and standard errors, of the places of all targets."""
+    measured = {f"NDCG@{CUT}": ndcg(found), f"Recall@{CUT}": recall(found, CUT)}
+    measured[f"Recall@{DEEP_CUT}"] = recall(found, DEEP_CUT)
+    return {name: mean_and_error(values) for name, values in measured.items()}
+
+
+def _lifted(
+    material: _Material, scores: Sequence[Float32Array], rrf: ReciprocalRankFusion, config: LambdaMartConfig
+) -> tuple[NewItems | None, dict[str, Any]]:
+    """Find the lift that finds most new targets at no more than the allowed cost, on users left out.
 
     Returns:
-        The number of trees that ranks held-out targets best, and Float32[n, k], the scores of so many.
+        What the trees make of new items; None where that finds no more of them than the places that weighted RRF gives
+        them. And what was measured.
     """
-    taught = _has_hit(sheet)
-    steps = np.zeros((-(-config.max_trees // STEP), len(sheet.matrix)), dtype=np.float32)
-    for part in range(config.folds):
-        held_out = sheet.fold == part
-        grown = _grown(sheet, taught & ~held_out, config, config.max_trees, seed)
-        rows = np.repeat(held_out, sheet.judged.sum(axis=1))
-        steps[:, rows] = score_in_steps(grown, sheet.matrix[rows], STEP)
-    owners, places = np.nonzero(sheet.judged)
-    scores = np.full(sheet.judged.shape, -np.inf, dtype=np.float32)
-    is_target = np.zeros(sheet.judged.shape, dtype=np.bool_)
-    is_target[owners, places] = sheet.hits
-    quality = []
-    for step in steps:
-        scores[owners, places] = step
-        quality.append(_gains_of(scores, is_target).mean())
-    best = int(np.argmax(quality))
-    scores[:] = 0
-    scores[owners, places] = steps[best]
-    return min((best + 1) * STEP, config.max_trees), scores
+    new, sheets, simulated = material.trees.new, material.sheets[1:], material.simulated
+    if new is None:
+        return None, {}
+    spread = float(scores[0][material.sheets[0].learned].std())
+
+    def gains(lift: NewItems | None) -> tuple[float, float]:
+        placed = [_placed(sheet, one, lift) for sheet, one in zip(sheets, scores[1:], strict=True)]
+        return split_gains(simulated, placed)
+
+    last = [np.where(s.known, _placed(s, one, None), -np.inf) for s, one in zip(sheets, scores[1:], strict=True)]
+    without, as_rrf = split_gains(simulated, last)[1], gains(None)
+    allowed = (1 - config.rrf.new_item_cost) * without
+    tried = {lift: gains(replace(new, lift=lift * spread)) for lift in LIFTS}
+    best = _best_lift(tried, allowed)
+    report: dict[str, Any] = {"cases": sum(len(part.rows) for part in simulated), "new items last": [0.0, without]}
+    report["placed by rrf"] = list(as_rrf)
+    if best is not None:
+        report |= {"lift": best, "placed by trees": list(tried[best])}
+    for cost in COSTS:  # what another allowance would have given
+        other = _best_lift(tried, (1 - cost) * without)
+        report[f"at a cost of {cost:g}"] = None if other is None else list(tried[other])
+    known = {f"new items, NDCG@{CUT} on new and other targets": report}
+    if best is None or (as_rrf[1] >= allowed and as_rrf[0] >= tried[best][0]):
+        return None, known
+    return replace(new, lift=best * spread), known
 
 
-def _grown(sheet: _Sheet, cases: BoolArray, config: LambdaMartConfig, trees: int, seed: int) -> Any:
-    settings = {
-        "objective": "rank_xendcg" if config.objective == "xendcg" else "lambdarank",
-        "lambdarank_truncation_level": config.depth,  # before the first tree any order is as good: look at all of them
-        "num_iterations": trees,
-        "learning_rate": config.learning_rate,
-        "num_leaves": config.leaves,
-        "min_data_in_leaf": config.min_leaf,
-        "lambda_l2": 10.0,
-        "feature_fraction": 0.5,
-        "bagging_fraction": 0.8,
-        "bagging_freq": 1,
-        "seed": seed,
-    }
-    matrix, hits, groups = sheet.of(cases)
-    return grow(matrix, hits, groups, sheet.features.names, settings)
+def _best_lift(tried: Mapping[float, tuple[float, float]], allowed: float) -> float | None:
+    """The lowest lift that finds most new targets of those that keep others where they are allowed to be, or None."""
+    within = [lift for lift, gains in tried.items() if gains[1] >= allowed]
+    return max(within, key=lambda lift: tried[lift][0], default=None)
 
 
-def _ndcg(scores: Float32Array, candidates: Candidates, targets: Int32Array) -> Float64Array:
-    valid = candidates.items >= 0
-    return _gains_of(np.where(valid, scores, -np.inf), _is_target(candidates, targets) & valid)
+def _placed(sheet: Sheet, scores: Float32Array, new: NewItems | None) -> Float32Array:
+    """The scores of all candidates, Float32[n, k]; without `new`, new items have the places weighted RRF gives them."""
+    laid, judged = sheet.spread(scores, 0), sheet.judged
+    if new is None:
+        judged = judged & sheet.known
+    else:
+        laid = np.where(judged & ~sheet.known, laid + np.float32(new.lift), laid)
+    return place(sheet.fused, laid, judged, sheet.known, sheet.there)
 
 
-def _gains_of(scores: NDArray[np.floating], is_target: BoolArray) -> Float64Array:
-    """NDCG@10 of one target per row, Float64[n]; -inf does not compete, a tie with the target counts half."""
-    own = np.max(scores, axis=1, keepdims=True, initial=-np.inf, where=is_target)
-    rank = 0.5 + (scores > own).sum(axis=1) + (scores == own).sum(axis=1) / 2
-    found: Float64Array = np.where(is_target.any(axis=1) & (rank <= CUT), 1 / np.log2(rank + 1), 0.0)
-    return found
-
-
-def _best_column(candidates: Candidates, targets: Int32Array) -> dict[str, Float64Array]:
-    """NDCG@10 of the single column with the highest, by its name."""
-    each = {}
-    for name, column in candidates.columns.items():
-        ranks = column_ranks(column)
-        each[name] = _ndcg(np.where(ranks > 0, -ranks, -np.inf).astype(np.float32), candidates, targets)
-    best = max(each, key=lambda name: float(each[name].mean()))
-    return {best: each[best]}
+def _kept(
+    trees: Trees, sheets: Sequence[Sheet], config: LambdaMartConfig, count: int, seed: int
+) -> tuple[Trees, dict[str, float]]:
+    """Grow the trees that are kept, on all cases; and say what they gain from."""
+    features = trees.features
+    booster = grown(sheets, features.names, config, count, seed)
+    gains = _gains(booster, features)
+    unused = tuple(c for c in features.columns if not any(name.startswith(f"{c}:") for name in gains))
+    text = text_of(booster)
+    # read back: what serves now is to the last bit what a bundle will bring back
+    return replace(trees, text=text, booster=booster_of(text), unused=unused), gains
 
 
 def _not_better(found: dict[str, Float64Array], caution: float) -> str:
     """Say what the trees are not surely better than; "" if there is nothing."""
     for name, values in found.items():
         gain = found["trees"] - values
-        error = gain.std(ddof=1) / np.sqrt(len(gain))
+        error = mean_and_error(gain)[1]
         if name != "trees" and gain.mean() <= caution * error:
             return f"for users out of fold, NDCG@{CUT} is {gain.mean():+.4f} +- {error:.4f} over {name}"
     return ""
 
 
-def _gains(grown: Any, features: Features) -> dict[str, float]:
+def _gains(booster: Any, features: Features) -> dict[str, float]:
     """Share of the gain of each feature that any tree looks at, largest first."""
-    gains = grown.feature_importance(importance_type="gain")
+    gains = booster.feature_importance(importance_type="gain")
     order = np.argsort(-gains, kind="stable")
     return {features.names[i]: float(gains[i] / gains.sum()) for i in order if gains[i] > 0}
 

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from llmrec.component import Component, ComponentConfig, FitContext
+from llmrec.component import Component, ComponentConfig, FitContext, Simulated
 from llmrec.data import Catalog
 from llmrec.errors import ConfigError
+from llmrec.fuse._quality import is_target, places
 from llmrec.fuse.base import column_ranks
-from llmrec.types import BoolArray, Candidates, Float32Array, Int32Array, Int64Array, Queries, State
+from llmrec.fuse.lift import Lift, fit_lift
+from llmrec.fuse.likelihood import fit_weights
+from llmrec.types import BoolArray, Candidates, Float32Array, Int32Array, Queries, State
 
 __all__ = ["COMPONENT", "ReciprocalRankFusion", "RrfConfig", "fit_rrf"]
 
-CACHED_CELLS = 2**15
-"""Candidates that tuning looks at in one go."""
-Float64Array = NDArray[np.float64]
+CASES = 5_000
+"""Enough to tune a handful of weights: more change no digit that counts."""
+KNOWN = np.float32(1e-3)
+"""How far a score counts that no tuned column supports, of an item that is not new: enough to keep the order."""
 Weights = Mapping[str, float]
 
 
@@ -32,22 +34,25 @@ class RrfConfig(ComponentConfig):
         constant: added to every rank; small values trust the top of each list more.
         tune: whether weights are tuned on validation cases; false, or without any cases: all columns count alike.
         weights: weight of each column, set by hand; then nothing is tuned.
-        grid: the weights that tuning tries for each column, beside a leading column at 1.
-        caution: how many standard errors of its gain a weight must be worth; see `fit_rrf`.
         wish_columns: columns that understand a free-text wish; none: those of the stage's text retrievers.
         new_item_share: how far a score counts that none of the tuned columns supports, as that of a new item: 1 puts
             the item a text retriever ranks first beside the item that everything ranks first; 0 puts it last. A wish
-            asks for text, so there it is 1.
+            asks for text, so there it is 1. Tuned where new items can be simulated, see `fit_lift`; then it holds for
+            them alone.
+        new_item_cases: at most so many tuning cases are asked again as if some items were new, to tune for new items;
+            0: not tuned.
+        new_item_cost: the share of the NDCG@10 on known targets that showing new items may cost, where a tenth of the
+            items is new.
         wish_share: share of the weight these have when a query carries a wish.
     """
 
-    constant: float = Field(default=60.0, ge=0)
+    constant: float = Field(default=20.0, ge=0)
     tune: bool = True
     weights: dict[str, float] | None = None
-    grid: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
-    caution: float = Field(default=2.0, ge=0)
     wish_columns: tuple[str, ...] | None = None
-    new_item_share: float = Field(default=0.9, ge=0, le=1)
+    new_item_share: float = Field(default=0.8, ge=0, le=1)
+    new_item_cases: int = Field(default=4_000, ge=0)
+    new_item_cost: float = Field(default=0.02, ge=0, le=1)
     wish_share: float = Field(default=0.8, ge=0, le=1)
 
 
@@ -56,15 +61,17 @@ class ReciprocalRankFusion:
     """Scores a candidate by the weighted sum of 1 / (constant + rank) over score columns.
 
     Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning
-    Methods", SIGIR 2009. Where a column has no evidence on a candidate (a new item, to a collaborative model),
-    the other columns speak for it: the sum is divided by the share of the weight that did have evidence, and
-    counts a little less, down to `config.new_item_share` where that share is nothing.
+    Methods", SIGIR 2009. Where a column has no evidence on a new item, the other columns speak for it: the sum is
+    divided by the share of the weight that did have evidence, and counts a little less, down to `lift.share` where that
+    share is nothing. Of an item that is not new, a column without evidence says that nothing speaks for it. Where it was
+    not learned which items are new, every item without evidence counts as if it were, down to `config.new_item_share`.
 
     Attributes:
         name: the fusion's name in this pipeline.
         config: its settings.
         weights: weight of each column, >= 0; a column of weight 0 is heard only where no other has evidence.
         wish_columns: columns that understand a free-text wish.
+        lift: what was learned of new items; None: nothing.
     """
 
     component: ClassVar[str] = "rrf"
@@ -72,13 +79,17 @@ class ReciprocalRankFusion:
     config: RrfConfig
     weights: Weights
     wish_columns: tuple[str, ...] = ()
+    lift: Lift | None = None
 
     def fuse(self, queries: Queries, candidates: Candidates) -> Float32Array:
         """Return Float32[n, k]: the fused scores, finite everywhere, 0 where no column has evidence."""
         # only a column that is ignored may be missing
         there = [name for name, weight in self.weights.items() if weight > 0 or name in candidates.columns]
         ranks = {name: column_ranks(candidates.columns[name]) for name in there}
-        fused = _fuse(ranks, self.weights, self.config.constant, self.config.new_item_share)
+        shares: float | Float32Array = self.config.new_item_share
+        if self.lift is not None:
+            shares = np.where(self.lift.is_new(candidates), np.float32(self.lift.share), KNOWN)
+        fused = _fuse(ranks, self.weights, self.config.constant, shares)
         wishes = queries.wishes
         if wishes.any() and any(name in self.weights for name in self.wish_columns):
             ranks = {name: rank[wishes] for name, rank in ranks.items()}
@@ -94,7 +105,12 @@ class ReciprocalRankFusion:
                 evidence = evidence | ~np.isnan(column)
         if queries.wishes.any() or not evidence.all():
             return frozenset()
-        return frozenset(name for name, weight in self.weights.items() if weight <= 0)
+        needed = () if self.lift is None else self.lift.blind
+        return frozenset(name for name, weight in self.weights.items() if weight <= 0 and name not in needed)
+
+    def forgetting(self, items: BoolArray) -> Self:
+        """Return the fusion as it is: it knows no items."""
+        return self
 
     def state(self) -> State:
         """Return the weights and settings."""
@@ -103,6 +119,7 @@ class ReciprocalRankFusion:
                 "settings": self.config.model_dump(mode="json"),
                 "weights": dict(self.weights),
                 "wish_columns": list(self.wish_columns),
+                "lift": None if self.lift is None else asdict(self.lift),
             }
         )
 
@@ -119,7 +136,9 @@ class ReciprocalRankFusion:
         return shared
 
 
-def _fuse(ranks: Mapping[str, Int32Array], weights: Weights, constant: float, new_item_share: float) -> Float32Array:
+def _fuse(
+    ranks: Mapping[str, Int32Array], weights: Weights, constant: float, new_item_share: float | Float32Array
+) -> Float32Array:
     """Fuse the columns that have a weight; the others speak only where none of those has evidence."""
     weights = {name: weight for name, weight in weights.items() if name in ranks}
     heard = {name: weight for name, weight in weights.items() if weight > 0}
@@ -128,7 +147,7 @@ def _fuse(ranks: Mapping[str, Int32Array], weights: Weights, constant: float, ne
     fused, evidence = _mean_reciprocal(ranks, heard, constant)
     alone, _ = _mean_reciprocal(ranks, unheard, constant)
     fused = np.where(evidence > 0, fused, alone)
-    share = np.float32(new_item_share)
+    share = np.asarray(new_item_share, dtype=np.float32)
     counted: Float32Array = fused * total * (share + (1 - share) * np.minimum(evidence / total, 1))
     return counted
 
@@ -152,78 +171,40 @@ def _mean_reciprocal(
 def fit_rrf(
     candidates: Candidates, targets: Int32Array, config: RrfConfig, *, name: str = "rrf"
 ) -> ReciprocalRankFusion:
-    """Tune the weights on validation targets, two columns at a time.
+    """Tune the weights on validation targets: by maximum likelihood, see `fit_weights`.
 
-    The search starts from the single best column at weight 1 and the others at 0. What counts is the gain in NDCG
-    (over the whole list, so that every case has a say) over that column alone, less `config.caution` standard
-    errors of the gain: a source whose help cannot be told from noise stays out.
+    Where the best single column ranks these very targets better (by the mean of 1 / log2(rank + 1)), it stands alone.
 
     Args:
         candidates: the columns, one row per validation case; models behind them have not seen the targets.
-        targets: Int32[n], catalog rows.
+        targets: Int32[n], catalog rows; of many, some are drawn evenly.
         config: its settings; `config.weights` is ignored.
         name: the fusion's name.
     """
-    names = list(candidates.columns)
+    alike = ReciprocalRankFusion(name, config, dict.fromkeys(candidates.columns, 1.0))
     if len(targets) == 0:
-        return ReciprocalRankFusion(name, config, dict.fromkeys(names, 1.0))
-    ranks = {n: column_ranks(candidates.columns[n]) for n in names}
-    parts = _parts(ranks, candidates.items, targets)
+        return alike
+    rows = np.unique(np.linspace(0, len(targets) - 1, min(CASES, len(targets))).astype(np.int64))
+    there = candidates.items[rows] >= 0
+    wanted = is_target(candidates, targets)[rows]
+    ranks = {n: column_ranks(c[rows]) for n, c in candidates.columns.items()}
+    weights = fit_weights({n: _values(r, config.constant) for n, r in ranks.items()}, wanted, there)
 
-    def quality(weights: Weights) -> Float64Array:
-        found = np.zeros(len(targets))
-        for rows, columns, is_target, valid in parts:
-            fused = _fuse(columns, weights, config.constant, config.new_item_share)
-            found[rows] = _ndcg(fused, is_target, valid)
-        return found
+    def quality(tried: Weights) -> float:
+        fused = np.where(there, _fuse(ranks, tried, config.constant, config.new_item_share), -np.inf)
+        return float((1 / np.log2(places(fused, wanted) + 1)).mean())
 
-    single = {n: quality({m: float(m == n) for m in names}) for n in names}
-    lead = max(single, key=lambda n: float(single[n].mean()))
-    weights, best = {n: float(n == lead) for n in names}, 0.0
-    others = [n for n in names if n != lead]
-    pairs = list(itertools.combinations(others, 2)) or [(n, n) for n in others]
-    for _, pair in itertools.product(range(2), pairs):
-        for values in itertools.product(config.grid, repeat=len(set(pair))):
-            trial = {**weights, **dict(zip(pair, values, strict=False))}
-            if (found := _lower_bound(quality(trial) - single[lead], config.caution)) > best:
-                best, weights = found, trial
-    return ReciprocalRankFusion(name, config, weights)
+    single = {n: quality({m: float(m == n) for m in ranks}) for n in ranks}
+    lead = max(single, key=lambda n: single[n])
+    if single[lead] > quality(weights):
+        weights = {n: float(n == lead) for n in ranks}
+    return replace(alike, weights=weights)
 
 
-def _parts(
-    ranks: Mapping[str, Int32Array], items: Int32Array, targets: Int32Array
-) -> list[tuple[Int64Array, dict[str, Int32Array], BoolArray, BoolArray]]:
-    """Cut the cases into parts that stay in the processor's cache while hundreds of weights are tried on them.
-
-    Returns:
-        Of each part the case numbers, the ranks, and where targets and candidates are; cases whose target is not among
-        the candidates are in none, since no weights change that.
-    """
-    with_target = np.flatnonzero((items == targets[:, None]).any(axis=1)).astype(np.int64)
-    size = max(1, CACHED_CELLS // max(1, items.shape[1]))
-    parts = []
-    for start in range(0, len(with_target), size):
-        rows = with_target[start : start + size]
-        columns = {name: rank[rows] for name, rank in ranks.items()}
-        parts.append((rows, columns, items[rows] == targets[rows, None], items[rows] >= 0))
-    return parts
-
-
-def _lower_bound(gain: Float64Array, caution: float) -> float:
-    """The mean gain less `caution` standard errors; no gain at all where one case cannot tell."""
-    if len(gain) < 2:
-        return 0.0
-    return float(gain.mean() - caution * gain.std(ddof=1) / np.sqrt(len(gain)))
-
-
-def _ndcg(fused: Float32Array, is_target: BoolArray, valid: BoolArray) -> Float64Array:
-    """NDCG of one target per row, Float64[n]; a tie with the target counts half."""
-    score = np.where(is_target, fused, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
-    above = ((fused > score) & valid).sum(axis=1)
-    level = ((fused == score) & valid).sum(axis=1)
-    rank: Float64Array = above + (level - 1) / 2 + 1
-    found: Float64Array = np.where(is_target.any(axis=1), 1 / np.log2(np.maximum(rank, 1) + 1), 0.0)
-    return found
+def _values(ranks: Int32Array, constant: float) -> Float32Array:
+    """Reciprocal ranks, Float32[n, k]: 1 for the first, 0 where there is no rank."""
+    top = np.float32(constant) + np.float32(1)
+    return np.where(ranks > 0, top / (np.float32(constant) + ranks), 0).astype(np.float32)
 
 
 def _fit(context: FitContext, config: RrfConfig) -> ReciprocalRankFusion:
@@ -243,7 +224,17 @@ def _fit(context: FitContext, config: RrfConfig) -> ReciprocalRankFusion:
         weights = dict.fromkeys(candidates.columns, 1.0)
     else:
         weights = fit_rrf(candidates, cases.targets, config, name=context.name).weights
-    return ReciprocalRankFusion(context.name, config, weights, wish_columns)
+    fusion = ReciprocalRankFusion(context.name, config, weights, wish_columns)
+    return _lifted(fusion, context.simulate(config.new_item_cases))
+
+
+def _lifted(fusion: ReciprocalRankFusion, simulated: Sequence[Simulated]) -> ReciprocalRankFusion:
+    """Learn what to make of new items, where any could be simulated."""
+
+    def fuse(part: Simulated, lift: Lift) -> Float32Array:
+        return replace(fusion, lift=lift).fuse(part.cases.queries, part.candidates)
+
+    return replace(fusion, lift=fit_lift(fuse, simulated, fusion.config.new_item_cost))
 
 
 def _check_columns(weights: Weights, candidates: Candidates) -> None:
@@ -256,8 +247,12 @@ def _check_columns(weights: Weights, candidates: Candidates) -> None:
 
 
 def _load(name: str, state: State, catalog: Catalog) -> ReciprocalRankFusion:
-    config = RrfConfig.model_validate(state.config["settings"])
-    return ReciprocalRankFusion(name, config, state.config["weights"], tuple(state.config["wish_columns"]))
+    saved = state.config
+    known = RrfConfig.model_fields  # bundles of older versions have settings that are no more
+    config = RrfConfig.model_validate({key: value for key, value in saved["settings"].items() if key in known})
+    return ReciprocalRankFusion(
+        name, config, saved["weights"], tuple(saved["wish_columns"]), Lift.from_dict(saved.get("lift"))
+    )
 
 
 COMPONENT = Component("fusion", RrfConfig, _fit, _load)

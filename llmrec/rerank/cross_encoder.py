@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from llmrec.data import Catalog
 from llmrec.models import PairScorer
 from llmrec.text import Template, TokenCounter, render_items, render_users
-from llmrec.types import Float32Array, Int32Array, Int64Array, Queries, State
+from llmrec.types import BoolArray, Float32Array, Int32Array, Int64Array, Queries, State
 
 __all__ = ["CrossEncoder", "Pairs", "load_cross_encoder", "render_pairs", "user_budget"]
 
@@ -59,6 +59,10 @@ class CrossEncoder:
     def with_items(self, catalog: Catalog, changed: Int32Array) -> Self:
         """Return the same scorer over another state of the catalog: items are read when they are scored."""
         return replace(self, catalog=catalog)
+
+    def forgetting(self, items: BoolArray) -> Self:
+        """Return the scorer as it is: it knows items by their texts alone."""
+        return self
 
     def state(self) -> State:
         """Return the template, the limits and the model's files."""

@@ -136,6 +136,10 @@ class Dense:
         warn_unknown(texts, self.encoder)
         return replace(self, catalog=catalog, nearest=self.nearest.grown(self.encoder.encode_items(texts), rows))
 
+    def forgetting(self, items: BoolArray) -> Self:
+        """Return the retriever as it is: it knows items by their texts alone."""
+        return self
+
     def state(self) -> State:
         """Return vectors, the index and its measured recall, templates, settings and the encoder's files."""
         nearest = self.nearest.state()

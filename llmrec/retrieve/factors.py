@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, Self
 
 import numpy as np
@@ -91,6 +91,10 @@ class Factors:
             active=catalog.active,
             tie_order=catalog.tie_order,
         )
+
+    def forgetting(self, items: BoolArray) -> Self:
+        """Return the same model without evidence on some items."""
+        return replace(self, known=self.known & ~items)
 
     def state(self) -> State:
         """Return the vectors and settings."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -44,6 +44,7 @@ class ItemItem:
         known: Bool[n_items], True for items with an interaction in training.
         active: Bool[n_items], False for deleted items.
         tie_order: UInt64[n_items].
+        forgotten: Bool[n_items], True for items that count as new, in histories too; None: there are none.
     """
 
     component: str
@@ -53,6 +54,7 @@ class ItemItem:
     known: BoolArray
     active: BoolArray
     tie_order: NDArray[np.uint64]
+    forgotten: BoolArray | None = None
 
     def retrieve(self, queries: Queries, k: int) -> Ranking:
         """Return the k best items per query; none for a query without a usable history."""
@@ -64,11 +66,14 @@ class ItemItem:
 
     def with_items(self, catalog: Catalog, changed: Int32Array) -> Self:
         """Return the same model over a grown catalog; it has no evidence on the new items."""
-        known = np.zeros(len(catalog), dtype=np.bool_)
-        known[: len(self.known)] = self.known
-        return type(self)(
-            self.component, self.name, self.config, self.weights, known, catalog.active, catalog.tie_order
-        )
+        more = (0, len(catalog) - len(self.known))
+        known, forgotten = np.pad(self.known, more), None if self.forgotten is None else np.pad(self.forgotten, more)
+        return replace(self, known=known, active=catalog.active, tie_order=catalog.tie_order, forgotten=forgotten)
+
+    def forgetting(self, items: BoolArray) -> Self:
+        """Return the same model without evidence on some items; histories are read as if these were not in them."""
+        forgotten = items if self.forgotten is None else self.forgotten | items
+        return replace(self, known=self.known & ~items, forgotten=forgotten)
 
     def state(self) -> State:
         """Return the weights and settings."""
@@ -76,6 +81,8 @@ class ItemItem:
 
     def _all(self, queries: Queries) -> Float32Array:
         history = recency_matrix(queries, self.config.decay, len(self.known))
+        if self.forgotten is not None:
+            history.data *= ~self.forgotten[history.indices]
         m = self.weights.shape[0]
         scores = np.full((len(queries), len(self.known)), np.nan, dtype=np.float32)
         added = history[:, :m] @ self.weights

@@ -18,7 +18,7 @@ from llmrec.errors import DataError
 from llmrec.retrieve.base import recency_matrix, retrieve_dense_scores, score_dense_scores
 from llmrec.retrieve.words import WordKind, split_words
 from llmrec.text import Template, load_template, render_items
-from llmrec.types import Float32Array, Int32Array, Queries, Ranking, State
+from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
 
 __all__ = ["COMPONENT", "Bm25", "Bm25Config", "fit_bm25"]
 
@@ -159,6 +159,10 @@ class Bm25:
         tail_rows = np.concatenate([self.tail_rows[keep], rows])
         more = replace(self, catalog=catalog, words=words, tail=tail, tail_rows=tail_rows)
         return more._folded() if len(tail_rows) > max(TAIL, TAIL_SHARE * len(catalog)) else more
+
+    def forgetting(self, items: BoolArray) -> Self:
+        """Return the retriever as it is: it knows items by their texts alone."""
+        return self
 
     def state(self) -> State:
         """Return the words, their counts, the template and the settings."""

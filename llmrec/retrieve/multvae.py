@@ -117,6 +117,10 @@ class MultVae:
         known = np.pad(self.known, (0, len(catalog) - len(self.known)))
         return replace(self, known=known, active=catalog.active, tie_order=catalog.tie_order)
 
+    def forgetting(self, items: BoolArray) -> Self:
+        """Return the same model without evidence on some items."""
+        return replace(self, known=self.known & ~items)
+
     def state(self) -> State:
         """Return the weights and settings."""
         weights = {field.name: getattr(self.layers, field.name) for field in fields(self.layers)}

@@ -58,7 +58,7 @@ def fit_next_item(
 
     After SLIST (Choi et al., "Session-aware Linear Item-Item Models for Session-based Recommendation", WWW 2021), with
     EASE's constraint that no item foretells itself. With X the user-item matrix, S a decayed past in each row, T what
-    came next, decayed, K the text kernel, it minimises over B with a zero diagonal
+    came next, decayed, K the text kernel, it minimises over B with a zero diagonal::
 
         together |X - X B|^2 + (1 - together) |T - S B|^2 + text_weight |K^(1/2) (1 - B)|^2 + l2 |B|^2.
 

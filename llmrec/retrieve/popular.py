@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -73,6 +73,10 @@ class Popularity:
         grown = np.zeros(len(catalog), dtype=np.float32)
         grown[: len(self.counts)] = self.counts
         return type(self)(self.name, grown, catalog.active, catalog.tie_order)
+
+    def forgetting(self, items: BoolArray) -> Self:
+        """Return the same counts but for some items, which then nobody took."""
+        return replace(self, counts=np.where(items, np.float32(0), self.counts))
 
     def state(self) -> State:
         """Return the counts."""

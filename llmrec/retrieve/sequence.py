@@ -219,6 +219,17 @@ class SequenceRetriever:
             items.known[old:] = True
         return replace(self, items=items, active=catalog.active, tie_order=catalog.tie_order)
 
+    def forgetting(self, items: BoolArray) -> Self:
+        """Return the same retriever knowing some items by their texts alone; not at all where it reads none."""
+        old, reads = self.items, self.text is not None
+        forgotten = ItemVectors(
+            learned=np.where(items[:, None], np.float32(0), old.learned),
+            read=old.read,
+            bias=np.where(items, np.float32(self.text.adaptor.bias if self.text else 0), old.bias),
+            known=old.known if reads else old.known & ~items,
+        )
+        return replace(self, items=forgotten)
+
     def state(self) -> State:
         """Return vectors, the network's and the adaptor's weights, the template, settings and the encoder's files."""
         items = self.items

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from llmrec.bundle import read_bundle, write_bundle
-from llmrec.component import HoldsItems, find_component
+from llmrec.component import Forgets, HoldsItems, find_component
 from llmrec.data import Catalog
 from llmrec.types import Candidates, Csr, Int32Array, Item, Queries, Ranking
 
@@ -215,6 +215,29 @@ def _with_twin(catalog: Catalog) -> Catalog:
     return catalog.with_items([Item("brand-new", _fields(catalog, 0))])
 
 
+def forgotten_items_are_as_new(scorer: Any, catalog: Catalog, queries: Queries) -> None:
+    """What can forget knows of a forgotten item what it knows of a new one with its fields; the old scorer stays."""
+    forgets = isinstance(scorer, Forgets) and isinstance(scorer, HoldsItems)
+    if not forgets:
+        return
+    row, twin = 2, len(catalog)
+    grown = catalog.with_items([Item("brand-new", _fields(catalog, row))])
+    nothing, before = np.empty(0, np.int32), scorer.score(queries, _everything(queries, catalog))
+    it: Any = scorer.forgetting(np.arange(len(catalog)) == row).with_items(grown, nothing)
+    items = _everything(queries, grown)
+    scores = it.score(queries, items)
+    np.testing.assert_allclose(scores[:, row], scores[:, twin], rtol=1e-4, atol=1e-5)
+    moved = replace(queries, items=np.where(queries.items == row, twin, queries.items).astype(np.int32))
+    np.testing.assert_allclose(it.score(moved, items), scores, rtol=1e-4, atol=1e-5)
+    reads = np.array([row in queries.histories[i] for i in range(len(queries))])
+    others = np.arange(len(catalog)) != row
+    np.testing.assert_allclose(scores[~reads][:, :-1][:, others], before[~reads][:, others], rtol=1e-4, atol=1e-5)
+    if hasattr(it, "retrieve"):
+        ranking = it.retrieve(queries, len(grown)).items
+        np.testing.assert_array_equal((ranking == row).any(axis=1), (ranking == twin).any(axis=1))
+    np.testing.assert_array_equal(scorer.score(queries, _everything(queries, catalog)), before)
+
+
 def inputs_stay_untouched(scorer: Any, catalog: Catalog, queries: Queries) -> None:
     """Scoring changes neither the items nor the queries it is given."""
     items = _everything(queries, catalog)
@@ -265,6 +288,7 @@ SCORER_CHECKS: tuple[Check, ...] = (
     nothing_in_nothing_out,
     new_items_are_scored_or_nan,
     changed_items_are_read_again,
+    forgotten_items_are_as_new,
     inputs_stay_untouched,
 )
 """For every scorer, retrievers included."""

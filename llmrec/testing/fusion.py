@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from llmrec.component import FitContext
+from llmrec.component import FitContext, Simulated
 from llmrec.data import Catalog, Holdout, Interactions
 from llmrec.fuse import LambdaMart, LambdaMartConfig, fit_lambdamart
 from llmrec.types import Candidates, Queries
 
-__all__ = ["learned_fusion", "planted_context"]
+__all__ = ["learned_fusion", "planted_context", "planted_simulation"]
 
 
 def planted_context(catalog: Catalog, interactions: Interactions, *, n: int = 600, seed: int = 0) -> FitContext:
@@ -33,6 +33,31 @@ def planted_context(catalog: Catalog, interactions: Interactions, *, n: int = 60
     return FitContext(
         "lambdamart", catalog, interactions, validation=cases, candidates=Candidates(items, columns, ranks), work=Path()
     )
+
+
+def planted_simulation(catalog: Catalog, cases: Holdout, *, seed: int = 0) -> tuple[Simulated, ...]:
+    """Ask planted cases again as if every fourth item were new: only "dense" knows of these.
+
+    In half of the cases the target is a new item, with a "dense" of 6; in the others it is as in `planted_context`,
+    and every new item has about 4: still the highest, so that ranks do not tell the two apart.
+    """
+    rng = np.random.default_rng([seed, 2])
+    forgotten = np.arange(len(catalog)) % 4 == 0
+    n = len(cases)
+    items = np.stack([rng.permutation(len(catalog)) for _ in range(n)]).astype(np.int32)
+    new, rows = forgotten[items], np.arange(n)
+    ease, dense, popularity = rng.normal(size=(3, *items.shape)).astype(np.float32)
+    dense = np.where(new, 4 + np.float32(0.1) * dense, dense)
+    found = rng.random(n) < 0.5
+    best = np.where(new, dense, -9).argmax(axis=1)
+    dense[rows[found], best[found]] = 6
+    others = np.where(~new & (abs(dense) < 0.8), ease, -9).argmax(axis=1)
+    targets = items[rows, np.where(found, best, others)]
+    ease[new], popularity[new] = np.nan, np.nan
+    columns = {"ease": ease, "dense": dense, "popularity": popularity}
+    ranks = {"ease": np.nan_to_num(ease > 0).astype(np.int32)}
+    asked = Holdout(cases.user_rows, cases.queries, targets)
+    return (Simulated(forgotten, rows.astype(np.int64), asked, Candidates(items, columns, ranks), np.ones(n)),)
 
 
 def learned_fusion(catalog: Catalog, interactions: Interactions, *, n: int = 600, **settings: Any) -> LambdaMart:

@@ -2,8 +2,10 @@
 
 from llmrec.train.encoder import read_record, train_encoder
 from llmrec.train.encoder_config import EncoderConfig, TrainOptions
-from llmrec.train.examples import hard_negatives, next_item_cases, random_negatives
-from llmrec.train.pair_scorer import CrossEncoderConfig, PairExamples, train_pair_scorer
+from llmrec.train.examples import hard_negatives, next_item_cases
+from llmrec.train.pair_config import CrossEncoderConfig
+from llmrec.train.pair_lists import PairLists
+from llmrec.train.pair_scorer import train_pair_scorer
 from llmrec.train.pretrain import PretrainConfig, pretrain_encoder
 from llmrec.train.sequence import fit_sequence
 from llmrec.train.tuned_dense import tuned_encoder
@@ -11,14 +13,13 @@ from llmrec.train.tuned_dense import tuned_encoder
 __all__ = [
     "CrossEncoderConfig",
     "EncoderConfig",
-    "PairExamples",
+    "PairLists",
     "PretrainConfig",
     "TrainOptions",
     "fit_sequence",
     "hard_negatives",
     "next_item_cases",
     "pretrain_encoder",
-    "random_negatives",
     "read_record",
     "train_encoder",
     "train_pair_scorer",

@@ -8,7 +8,7 @@ from llmrec.component import Proposes
 from llmrec.data import Holdout, Interactions
 from llmrec.types import BoolArray, Int32Array, Queries, select_rows
 
-__all__ = ["hard_negatives", "next_item_cases", "random_negatives"]
+__all__ = ["hard_negatives", "next_item_cases"]
 
 
 def next_item_cases(train: Interactions, n: int, *, seed: int, latest: int = 5) -> Holdout:
@@ -71,23 +71,6 @@ def hard_negatives(
     order = np.argsort(draw, axis=1, kind="stable")[:, :count]
     chosen = np.where(np.take_along_axis(usable, order, axis=1), np.take_along_axis(proposed, order, axis=1), -1)
     return np.pad(chosen, ((0, 0), (0, count - chosen.shape[1])), constant_values=-1).astype(np.int32)
-
-
-def random_negatives(cases: Holdout, train: Interactions, *, count: int, seed: int) -> Int32Array:
-    """Draw negatives evenly from the catalog; what the user took is left out.
-
-    Args:
-        cases: training cases.
-        train: the interactions the cases come from.
-        count: negatives per case.
-        seed: for the draw.
-
-    Returns:
-        Int32[n, count], catalog rows; -1 where a draw hit what the user took.
-    """
-    shape = (len(cases.targets), count)
-    drawn = np.random.default_rng(seed).integers(0, train.catalog_size, shape).astype(np.int32)
-    return np.where(_taken(cases, train, drawn), np.int32(-1), drawn)
 
 
 def _taken(cases: Holdout, train: Interactions, items: Int32Array) -> BoolArray:

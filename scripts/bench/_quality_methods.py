@@ -14,6 +14,12 @@
     hybrid = { type = "rrf" }       # another fusion for a stage
 
     [external.sasrec]               # `sasrec.py` makes its lists; the table is its settings
+
+    [protocols.time]                # another protocol, for our pipeline and these; see `_quality_cases`
+    methods = ["item_knn"]
+
+    [[grids.item_knn]]              # what `tune_peers.py` tries
+    neighbours = [50, 200]
 """
 
 from __future__ import annotations
@@ -25,11 +31,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from _quality_cases import HOLDOUTS
+
 from llmrec.config import read_toml
 from llmrec.errors import ConfigError
 
 CONFIGS = Path(__file__).parent / "configs"
 OURS = "ours"
+NOT_PIPELINE = ("data", "runtime", "tune")
+TABLES = ("peers", "ablations", "external", "protocols", "grids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +65,47 @@ def read_methods(name: str, folder: Path = CONFIGS) -> list[Method]:
     Raises:
         ConfigError: a file cannot be read, or an ablation names what our pipeline does not have.
     """
-    ours = {key: value for key, value in read_toml(folder / f"{name}.toml").items() if key not in ("data", "runtime")}
-    try:
-        others = tomllib.loads((folder / f"{name}-methods.toml").read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"cannot read the methods of {name}: {error}") from error
+    ours = {key: value for key, value in read_toml(folder / f"{name}.toml").items() if key not in NOT_PIPELINE}
+    others = read_others(name, folder)
     found = [Method(OURS, "ours", ours)]
     found += [_without(ours, part) for part in _parts(ours)]
     found += [_ablation(ours, label, table) for label, table in others.get("ablations", {}).items()]
     found += [Method(peer, "peer", _alone(peer, table)) for peer, table in others.get("peers", {}).items()]
     found += [Method(name, "external", table) for name, table in others.get("external", {}).items()]
+    return found
+
+
+def read_others(name: str, folder: Path = CONFIGS) -> dict[str, Any]:
+    """Read the tables of `NAME-methods.toml`.
+
+    Raises:
+        ConfigError: the file cannot be read, or has a table of no known name.
+    """
+    try:
+        found = tomllib.loads((folder / f"{name}-methods.toml").read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"cannot read the methods of {name}: {error}") from error
+    if unknown := sorted(set(found) - set(TABLES)):
+        raise ConfigError(f"{name}-methods.toml: unknown table {unknown[0]!r}; known: {', '.join(TABLES)}")
+    return found
+
+
+def read_protocols(name: str, folder: Path = CONFIGS) -> dict[str, tuple[str, ...]]:
+    """Read by which protocols is measured, and which methods beside ours: all by leave last out, some by others.
+
+    Raises:
+        ConfigError: there is no such protocol or method, or the protocol cannot be asked of lists.
+    """
+    methods = {method.name: method for method in read_methods(name, folder)}
+    found: dict[str, tuple[str, ...]] = {"last": tuple(methods)}
+    for protocol, table in read_others(name, folder).get("protocols", {}).items():
+        if protocol not in HOLDOUTS or protocol == "last":
+            known = ", ".join(one for one in HOLDOUTS if one != "last")
+            raise ConfigError(f"no protocol beside the main one is called {protocol!r}; known: {known}")
+        for method in table.get("methods", ()):
+            if method not in methods or methods[method].kind == "external":
+                raise ConfigError(f"protocol {protocol!r}: {method!r} is no method of ours to fit")
+        found[protocol] = (OURS, *table.get("methods", ()))
     return found
 
 

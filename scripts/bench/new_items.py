@@ -57,7 +57,7 @@ def _compare(recommender: llmrec.Recommender, known: Holdout, cold: Holdout, new
     found: dict[str, object] = {}
     for share in SHARES:
         settings = fusion.config.model_copy(update={"new_item_share": share})
-        changed = with_fusion(replace(fusion, config=settings))
+        changed = with_fusion(replace(fusion, config=settings, lift=None))
         lists = changed.recommend(known.queries, 10).items
         found[str(share)] = {
             "known_targets_ndcg@10": _ndcg(lists, known.targets),

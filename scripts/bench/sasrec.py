@@ -1,7 +1,8 @@
 """SASRec by RecTools (Kang and McAuley, ICDM 2018), as a peer of `quality.py`, in an environment of its own.
 
-RecTools pins libraries that llmrec does not, so this file has two sides: `lists` runs in llmrec's environment, makes a
-virtual environment from PyPI once, and starts this very file in it; there it fits, and writes one list per user.
+RecTools needs older libraries than llmrec, so this file has two sides: `lists` runs in llmrec's environment, makes a
+virtual environment from PyPI once (1.5 GB, with the torch of `constraints.txt`, its CPU build where there is no NVIDIA
+GPU), and starts this very file in it; there it fits, and writes one list per user.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ import resource
 import subprocess
 import sys
 import time
-import venv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmrec.data import Dataset, Interactions
 
-PACKAGES = ("rectools[torch]==0.19.0", "pyarrow")
-LENGTH = 20
-"""Items in a list."""
+PACKAGES = ("rectools[torch]==0.19.0", "torch")
+SCRIPTS = Path(__file__).resolve().parents[1]
+LENGTH = 200
+"""Items in a list: enough for Recall@200."""
 
 
 def lists(data: Dataset, settings: dict[str, Any], seed: int, work: Path) -> tuple[Path, dict[str, float]]:
@@ -30,7 +31,7 @@ def lists(data: Dataset, settings: dict[str, Any], seed: int, work: Path) -> tup
         data: the data set before the split.
         settings: of RecTools' SASRecModel.
         seed: of everything random.
-        work: a folder for what goes to and fro.
+        work: a folder for what goes to and fro; the environment is made beside it.
 
     Returns:
         A table of lists for `Benchmark.measure_lists`, and what it cost.
@@ -39,20 +40,31 @@ def lists(data: Dataset, settings: dict[str, Any], seed: int, work: Path) -> tup
 
     work.mkdir(parents=True, exist_ok=True)
     split = leave_last_out(data.interactions)
-    _write(split.train, data, work / "train.parquet")
-    _write(split.known, data, work / "known.parquet")
+    _write(split.train, data, work / "train.csv")
+    _write(split.known, data, work / "known.csv")
     users = data.interactions.users.decode(split.test.user_rows)
     order = {"settings": settings, "seed": seed, "users": users}
     (work / "order.json").write_text(json.dumps(order), encoding="utf-8")
-    subprocess.run([str(_python(work.parent / "sasrec-venv")), __file__, str(work)], check=True)
+    python = environment(work.parent / "sasrec")
+    subprocess.run([str(python), str(Path(__file__).resolve()), str(work.resolve())], check=True, cwd=work)
     cost: dict[str, float] = json.loads((work / "cost.json").read_text(encoding="utf-8"))
-    return work / "lists.parquet", cost
+    return _as_parquet(work / "lists.csv"), cost
+
+
+def _as_parquet(path: Path) -> Path:
+    """The same table with ids as text, whatever they look like."""
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    text = csv.ConvertOptions(column_types={"user_id": pa.string(), "item_id": pa.string()})
+    parquet.write_table(csv.read_csv(path, convert_options=text), path.with_suffix(".parquet"))
+    return path.with_suffix(".parquet")
 
 
 def _write(log: Interactions, data: Dataset, path: Path) -> None:
     import numpy as np
     import pyarrow as pa
-    from pyarrow import parquet
+    from pyarrow import csv
 
     lengths = np.diff(log.offsets)
     columns = {
@@ -60,17 +72,41 @@ def _write(log: Interactions, data: Dataset, path: Path) -> None:
         "item_id": data.catalog.items.decode(log.items),
         "place": np.arange(len(log)) - np.repeat(log.offsets[:-1], lengths),
     }
-    parquet.write_table(pa.table(columns), path)
+    csv.write_csv(pa.table(columns), path)
 
 
-def _python(folder: Path) -> Path:
-    """The interpreter of the environment, which is made if it is not there."""
-    binary = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    if not (folder / "ready").exists():
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([str(binary), "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-        (folder / "ready").touch()
-    return binary
+def environment(folder: Path) -> Path:
+    """The interpreter of the environment in a folder, which is made if it is not whole, as `scripts/run.py` makes one.
+
+    Raises:
+        SystemExit: it cannot be made, or only with CUDA libraries on a machine without a GPU.
+    """
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        from _environment import PIP_FLAGS, Options, Setup, SetupError, Venv
+    finally:
+        sys.path.remove(str(SCRIPTS))
+    venv = Venv(folder.resolve())
+    ready = venv.path / "ready"
+    wanted = json.dumps([*PACKAGES, (SCRIPTS.parent / "constraints.txt").read_text(encoding="utf-8")])
+    if ready.is_file() and ready.read_text(encoding="utf-8") == wanted:
+        return venv.python
+    venv.path.mkdir(parents=True, exist_ok=True)
+    ready.unlink(missing_ok=True)
+    (folder / "constraints.txt").write_bytes((SCRIPTS.parent / "constraints.txt").read_bytes())
+    setup = Setup(venv, Options("setup"), ())
+    try:
+        setup.create()
+        if setup.cpu_only:
+            setup.choose_torch()
+        if not setup.pip("install", *PIP_FLAGS, *setup.constraints, *PACKAGES):
+            raise SetupError(f"pip could not install {', '.join(PACKAGES)}")
+    except SetupError as error:
+        raise SystemExit(f"the environment of SASRec cannot be made: {error}\n{setup.log_tail()}") from error
+    if setup.cpu_only and any(path for site in venv.site_packages() for path in site.glob("nvidia[_-]*.dist-info")):
+        raise SystemExit(f"CUDA libraries came along into {venv.path}; give pip an index with the CPU build of torch")
+    ready.write_text(wanted, encoding="utf-8")
+    return venv.python
 
 
 def main() -> None:
@@ -85,22 +121,23 @@ def main() -> None:
     seed_everything(order["seed"])
 
     def read(name: str) -> Any:
-        table = pd.read_parquet(work / name)
+        text = {"user_id": str, "item_id": str}
+        table = pd.read_csv(work / name, dtype=text, keep_default_na=False)
         return Dataset.construct(table.assign(weight=1, datetime=pd.to_datetime(table.pop("place"), unit="s")))
 
     model = SASRecModel(**order["settings"], deterministic=True, recommend_torch_device="cpu")
     start = time.perf_counter()
-    model.fit(read("train.parquet"))
+    model.fit(read("train.csv"))
     fit_seconds, peak = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     start = time.perf_counter()
     found = model.recommend(
         users=order["users"],
-        dataset=read("known.parquet"),
+        dataset=read("known.csv"),
         k=LENGTH,
         filter_viewed=True,
         on_unsupported_targets="warn",  # whoever knows no item of the training gets no list, which is a miss
     )
-    found[["user_id", "item_id", "rank"]].to_parquet(work / "lists.parquet", index=False)
+    found[["user_id", "item_id", "rank"]].to_csv(work / "lists.csv", index=False)
     cost = {"fit_seconds": fit_seconds, "peak_gb": peak, "measure_seconds": time.perf_counter() - start}
     (work / "cost.json").write_text(json.dumps(cost), encoding="utf-8")
 

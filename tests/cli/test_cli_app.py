@@ -23,7 +23,7 @@ from llmrec.cli.output import print_rows, results
 PANELS = {
     "Start here": ["demo", "doctor"],
     "Data and configuration": ["data", "config"],
-    "Make a recommender": ["fit", "train", "items", "push"],
+    "Make a recommender": ["fit", "train", "tune", "items", "push"],
     "Ask a recommender": ["recommend", "similar", "search"],
     "Judge recommenders": ["evaluate", "compare"],
     "Look closer": ["render", "assets"],
@@ -71,7 +71,7 @@ def test_examples_are_understood(entry):
 
 
 def test_commands_that_load_models_let_them_be_placed():
-    for name in ("fit", "recommend", "similar", "search", "evaluate", "compare", "demo", "doctor"):
+    for name in ("fit", "tune", "recommend", "similar", "search", "evaluate", "compare", "demo", "doctor"):
         assert {"device", "dtype", "threads"} <= {parameter.name for parameter in command_at([name]).params}, name
 
 
@@ -295,7 +295,9 @@ def test_ctrl_c_while_saving_leaves_no_bundle(run, data, plain_config, tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("words", [["--help"], ["recommend", "--help"], ["data", "check", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["recommend", "--help"], ["data", "check", "--help"], ["tune", "--help"]]
+)
 def test_help_imports_no_library_for_data_or_models(words):
     code = """
         import sys
@@ -308,4 +310,4 @@ def test_help_imports_no_library_for_data_or_models(words):
     done = subprocess.run(python(code, *words), capture_output=True, text=True, timeout=60, check=False)
     loaded = {name.split(".")[0] for name in done.stdout.rpartition("LOADED")[2].split()}
     assert "llmrec" in loaded
-    assert not loaded & {"torch", "transformers", "numpy", "pyarrow", "scipy", "jinja2", "huggingface_hub"}
+    assert not loaded & {"torch", "transformers", "numpy", "pyarrow", "scipy", "jinja2", "huggingface_hub", "optuna"}

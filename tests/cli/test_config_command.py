@@ -109,7 +109,7 @@ def test_a_wrong_file_is_refused(run, shop):
 def test_the_schema_is_one_and_knows_every_component(schema):
     jsonschema.Draft202012Validator.check_schema(schema)
     assert set(component_names()) <= set(schema["$defs"])
-    assert set(schema["properties"]) == {*Config.model_fields, "data", "runtime"}
+    assert set(schema["properties"]) == {*Config.model_fields, "data", "runtime", "tune"}
 
 
 @pytest.mark.parametrize("text", ["", SHOP, "[runtime]\ndevice = 'cpu'\n[data]\nitems = 'x.csv'"])

@@ -82,8 +82,13 @@ def places(run, data, text_bundle, held_bundle, text_config, bert, tmp_path_fact
     log = (data / "interactions.csv").read_text().splitlines()
     lines = [f"{line},{row % 5 + 1},{'buy' if row % 2 else 'view'},{row % 3 + 1}" for row, line in enumerate(log[1:])]
     (full / "interactions.csv").write_text(f"{log[0]},rating,kind,weight\n" + "\n".join(lines) + "\n")
+    (folder / "tuned.toml").write_text(
+        "[tune]\none.ease.l2 = { low = 1, high = 9 }\none.keep = { choices = [5, 50] }\n"
+        '[[stages]]\nname = "one"\n[stages.retrievers.popularity]\n[stages.retrievers.ease]\n'
+    )
     return {
         "data": data,
+        "tuned": folder / "tuned.toml",
         "full": full,
         "log": folder / "log.csv",
         "items": data / "items.csv",
@@ -106,6 +111,10 @@ RUNS = {
         "--setting pairs=32 --setting item_template=item/title --setting checks=1"
     ],
     "train-pretrain": ["train pretrain --dataset {data} --out {new}/mlm --encoder {bert} --template item/title"],
+    "tune": [
+        "tune --dataset {data} --config {tuned} --trials 11",
+        "tune --dataset {data} --config {tuned} --trials 2 --out {new}/best.toml",
+    ],
     "recommend": [
         "recommend --bundle {text} --users u1,u2",
         "recommend --bundle {text} --history i3 --wish zoo",
@@ -136,7 +145,7 @@ RUNS = {
         "data split --dataset {data} --out {new}/a",
         "data split --dataset {data} --by cold-users --out {new}/b",
     ],
-    "config-show": ["config show --config {config}", "config show"],
+    "config-show": ["config show --config {config}", "config show", "config show --config {tuned}"],
     "items-add": ["items add --bundle {grown} --id new --field title=Zoo"],
     "items-change": ["items change --bundle {grown} --id i1 --field title=Zoo"],
     "items-delete": ["items delete --bundle {grown} i2"],

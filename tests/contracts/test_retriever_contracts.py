@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from llmrec.component import Forgets
 from llmrec.retrieve import EaseConfig, fit_ease
-from llmrec.testing.contracts import RETRIEVER_CHECKS, changed_items_are_read_again
+from llmrec.testing.contracts import RETRIEVER_CHECKS, changed_items_are_read_again, forgotten_items_are_as_new
 from llmrec.types import Ranking
 
 
@@ -44,6 +45,10 @@ class Mutant:
     def with_items(self, catalog, changed):
         fault = getattr(self.fault, "with_items", None)
         return fault(self.inner, catalog, changed) if fault else self.inner.with_items(catalog, changed)
+
+    def forgetting(self, items):
+        fault = getattr(self.fault, "forgetting", None)
+        return fault(self.inner, items) if fault else self.inner.forgetting(items)
 
 
 class Repeats:
@@ -139,6 +144,12 @@ class ForgetsChanges:
         return inner.with_items(catalog, changed[:0])
 
 
+class RemembersEverything:
+    @staticmethod
+    def forgetting(inner, items):
+        return inner
+
+
 class WritesIntoItems:
     @staticmethod
     def score(inner, queries, items):
@@ -154,6 +165,7 @@ MUTANTS = {
     "nothing_in_nothing_out": ForgetsEmptyBatches,
     "new_items_are_scored_or_nan": ForgetsDeletions,
     "changed_items_are_read_again": ForgetsReturns,
+    "forgotten_items_are_as_new": RemembersEverything,
     "inputs_stay_untouched": WritesIntoItems,
     "lists_are_well_formed": Repeats,
     "proposes_for_some_query": Silent,
@@ -179,6 +191,26 @@ def test_a_retriever_that_keeps_old_texts_is_caught(made, name, catalog, queries
     check(Mutant(good, None), catalog, queries)
     with pytest.raises(AssertionError):
         check(Mutant(good, ForgetsChanges), catalog, queries)
+
+
+class RemembersHistories:
+    @staticmethod
+    def forgetting(inner, items):
+        from dataclasses import replace
+
+        return replace(inner, known=inner.known & ~items)
+
+
+def test_every_component_of_ours_can_forget(made, suites):
+    for name, role in suites.items():
+        if role in ("retriever", "scorer"):
+            assert isinstance(made(role, name), Forgets), name
+
+
+def test_a_retriever_that_reads_what_it_forgot_in_histories_is_caught(catalog, interactions, queries):
+    good = fit_ease(interactions, catalog, EaseConfig(l2=5.0))
+    with pytest.raises(AssertionError):
+        forgotten_items_are_as_new(Mutant(good, RemembersHistories), catalog, queries)
 
 
 def _without(queries, name):

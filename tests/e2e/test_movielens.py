@@ -125,12 +125,12 @@ def test_an_unchanged_catalog_is_not_embedded_again(data, hybrid, tmp_path):
 def test_cross_encoder_is_trained_used_and_saved(data, tmp_path):
     """A training run too short to help, through the same code as the long one."""
     first, last = Config().stages
-    short = last.model_copy(update={"scorers": {"cross_encoder": {"cases": 24}}, "tuning_users": 8})
+    short = last.model_copy(update={"scorers": {"cross_encoder": {"cases": 24, "epochs": 1}}, "tuning_users": 8})
     lines: list[str] = []
     cascade = llmrec.fit(
         Config(stages=(first, short)), data.catalog, data.interactions, holdout="last", progress=lines.append
     )
-    assert any("mining hard negatives for 24 cases" in line for line in lines)
+    assert any("lists hold what was taken" in line for line in lines)
     assert [stage.name for stage in cascade.stages] == ["hybrid", "rerank"]
     back = llmrec.load(cascade.save(tmp_path / "cascade"))
     users = list(cascade.histories.users.ids[:4])

@@ -8,11 +8,13 @@ from llmrec.config import Config
 from llmrec.data import Holdout
 from llmrec.errors import MissingExtraError
 from llmrec.fuse import LambdaMartConfig, fit_lambdamart
-from llmrec.fuse.lambdamart import place_unjudged
-from llmrec.fuse.lambdamart_fit import COMPONENT
+from llmrec.fuse.features import pick_rows
+from llmrec.fuse.lambdamart import place, place_unjudged
+from llmrec.fuse.lambdamart_fit import COMPONENT, COSTS
+from llmrec.fuse.lift import MIN_NEW, split_gains
 from llmrec.testing.contracts import reload
 from llmrec.testing.data import new_items, tiny_catalog, tiny_interactions
-from llmrec.testing.fusion import learned_fusion, planted_context
+from llmrec.testing.fusion import learned_fusion, planted_context, planted_simulation
 from llmrec.types import Candidates
 
 SMALL = {"max_trees": 20, "learning_rate": 0.3, "min_leaf": 10, "folds": 2, "depth": 12}
@@ -197,6 +199,132 @@ def test_lightgbm_missing_is_said(monkeypatch, catalog, interactions, learned):
     with pytest.raises(MissingExtraError, match="lightgbm"):
         COMPONENT.load("it", learned.state(), catalog)
     assert COMPONENT.requires == ("lightgbm",)
+
+
+def fitted_with_new_items(catalog, interactions, simulate=None, **settings):
+    context = planted_context(catalog, interactions)
+    simulated = planted_simulation(catalog, context.validation)
+    context = replace(context, simulate=simulate or (lambda count: simulated))
+    return fit_lambdamart(context, LambdaMartConfig(**{**SMALL, **settings}))
+
+
+@pytest.fixture(scope="module")
+def aware(catalog, interactions):
+    return fitted_with_new_items(catalog, interactions, rrf={"new_item_cost": 0.1})
+
+
+@pytest.fixture(scope="module")
+def with_new(catalog, interactions):
+    """Cases with new items that it was not fitted on."""
+    context = planted_context(catalog, interactions, n=300, seed=1)
+    return planted_simulation(catalog, context.validation, seed=1)[0]
+
+
+def shares_found(fused, part):
+    first = np.take_along_axis(part.candidates.items, fused.argmax(axis=1)[:, None], axis=1)[:, 0]
+    right = first == part.cases.targets
+    return right[part.is_new].mean(), right[~part.is_new].mean()
+
+
+def test_trees_learn_what_to_make_of_new_items(aware, learned, with_new):
+    fusion = aware.forgetting(with_new.forgotten)
+    unaware = learned.forgetting(with_new.forgotten)
+    new, others = shares_found(fusion.fuse(with_new.cases.queries, with_new.candidates), with_new)
+    new_before, others_before = shares_found(unaware.fuse(with_new.cases.queries, with_new.candidates), with_new)
+    assert new > new_before + 0.3
+    assert others > others_before - 0.1
+    assert aware.trees.new.always == ("dense",)
+    assert learned.trees.new is None
+
+
+def test_known_items_are_judged_as_well_as_without(aware, learned, cases):
+    candidates, asked = cases
+    one, other = (found_first(f.fuse(asked.queries, candidates), candidates, asked) for f in (aware, learned))
+    assert one > other - 0.05
+
+
+def test_new_items_rise_as_far_as_they_may_cost(catalog, interactions, aware):
+    name = "new items, NDCG@10 on new and other targets"
+    dear = aware.report[name]
+    none = fitted_with_new_items(catalog, interactions, rrf={"new_item_cost": 0.0})
+    cheap = none.report[name]
+    assert dear["placed by trees"][1] >= 0.9 * dear["new items last"][1]
+    assert dear["placed by trees"][0] > dear["placed by rrf"][0]
+    if "placed by trees" in cheap:
+        assert cheap["placed by trees"][1] >= cheap["new items last"][1]
+    found = [dear[f"at a cost of {cost:g}"] for cost in COSTS]
+    gained = [0.0 if one is None else one[0] for one in found]
+    assert gained == sorted(gained)
+    assert aware.report["new items, rrf"] == aware.rrf.lift.report
+
+
+def test_what_is_served_is_what_was_measured(aware, with_new):
+    found = aware.report["new items, NDCG@10 on new and other targets"]
+    fusion = aware.forgetting(with_new.forgotten)
+    served = fusion.fuse(with_new.cases.queries, with_new.candidates)
+    np.testing.assert_allclose(split_gains([with_new], [served]), found["placed by trees"], atol=0.05)
+    assert found["lift"] != 0
+    assert np.sign(fusion.trees.new.lift) == np.sign(found["lift"])
+    high = replace(fusion, trees=replace(fusion.trees, new=replace(fusion.trees.new, lift=99.0)))
+    lifted = high.fuse(with_new.cases.queries, with_new.candidates)
+    assert split_gains([with_new], [lifted])[1] < found["placed by trees"][1] - 0.2
+
+
+def test_the_report_has_every_column(aware, learned):
+    for fusion in (aware, learned):
+        quality = fusion.report["quality"]
+        assert set(quality) == {"trees", "rrf", "ease", "dense", "popularity"}
+        for found in quality.values():
+            assert set(found) == {"NDCG@10", "Recall@10", "Recall@200"}
+            assert found["Recall@10"][0] <= found["Recall@200"][0]
+        assert quality["trees"]["NDCG@10"][0] == fusion.report["NDCG@10"]["trees"]
+        assert 0 < quality["trees"]["NDCG@10"][1] < 0.05
+
+
+def test_without_enough_new_targets_nothing_changes(catalog, interactions, learned, cases):
+    candidates, asked = cases
+    context = planted_context(catalog, interactions)
+    part = planted_simulation(catalog, context.validation)[0]
+    few = np.concatenate([np.flatnonzero(part.is_new)[: MIN_NEW - 1], np.flatnonzero(~part.is_new)]).astype(np.int64)
+    asked_again = Holdout(few, part.cases.queries.take(few), part.cases.targets[few])
+    short = replace(
+        part, rows=few, cases=asked_again, candidates=pick_rows(part.candidates, few), weights=part.weights[few]
+    )
+    same = fitted_with_new_items(catalog, interactions, lambda count: (short,))
+    assert same.trees.text == learned.trees.text
+    np.testing.assert_array_equal(same.fuse(asked.queries, candidates), learned.fuse(asked.queries, candidates))
+
+
+def test_simulating_is_asked_once_for_as_many_as_set(catalog, interactions):
+    asked = []
+    fitted_with_new_items(catalog, interactions, lambda count: asked.append(count) or (), rrf={"new_item_cases": 9})
+    assert asked == [9]
+
+
+def test_what_was_learned_of_new_items_comes_back(aware, catalog, with_new, tmp_path):
+    again = reload(aware, catalog, tmp_path)
+    assert (again.trees.new, again.rrf.lift) == (aware.trees.new, aware.rrf.lift)
+    one, other = (
+        f.forgetting(with_new.forgotten).fuse(with_new.cases.queries, with_new.candidates) for f in (aware, again)
+    )
+    np.testing.assert_array_equal(one, other)
+
+
+def test_places_of_new_items_by_hand():
+    fused = np.float32([[0.9, 0.8, 0.7, 0.6, 0.5, 0.0]])
+    scores = np.float32([[1.0, 2.0, 0.0, 1.5, 0.5, 0.0]])
+    judged = np.array([[True, True, False, True, True, False]])
+    known = np.array([[True, True, True, False, False, False]])
+    there = np.array([[True] * 5 + [False]])
+    found = place(fused, scores, judged, known, there)[0]
+    # known: 1, 0 by the trees, 2 after them; new: 3 goes in between, 4 is below any known one that is judged
+    assert np.argsort(-found[:5]).tolist() == [1, 3, 0, 2, 4]
+    nothing = place(fused, scores, np.zeros_like(judged), known, there)
+    np.testing.assert_array_equal(nothing, fused)
+    strangers = place(fused, scores, judged & ~known, known, there)[0]
+    assert np.argsort(-strangers[:5]).tolist() == [0, 1, 2, 3, 4]
+    strangers = place(fused, -scores, judged & ~known, known, there)[0]
+    assert np.argsort(-strangers[:5]).tolist() == [0, 1, 2, 4, 3]
 
 
 @pytest.fixture(scope="module")

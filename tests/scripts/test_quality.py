@@ -1,19 +1,18 @@
-"""scripts/bench/quality.py on tiny data: jobs, what they are kept by, the table."""
+"""scripts/bench/quality.py on tiny data: methods, jobs, what is kept, the page."""
 
-import importlib
 import json
 import shutil
 import sys
 import tomllib
 from pathlib import Path
 
-import numpy as np
+import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
 import llmrec
 from llmrec.errors import ConfigError
-from llmrec.testing.data import tiny_catalog, tiny_interactions
+from llmrec.testing.data import tiny_catalog
 
 BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench"
 OURS = """
@@ -39,17 +38,18 @@ remove = ["bm25"]
 hybrid = { type = "rrf" }
 [external.sasrec]
 epochs = 1
+[protocols.seen]
+methods = ["item_knn"]
+[protocols.ties]
+[protocols.time]
+methods = ["item_knn"]
+[protocols.cold-items]
+methods = ["plain"]
+[protocols.cold-users]
+methods = ["item_knn"]
+[[grids.item_knn]]
+neighbours = [5, 10]
 """
-
-
-@pytest.fixture(scope="module")
-def bench():
-    """The script's modules, by name."""
-    sys.path.insert(0, str(BENCH))
-    try:
-        yield {name: importlib.import_module(name) for name in ("quality", "_quality_methods", "_quality_job")}
-    finally:
-        sys.path.remove(str(BENCH))
 
 
 @pytest.fixture
@@ -58,24 +58,6 @@ def configs(tmp_path):
     folder.mkdir()
     (folder / "tiny.toml").write_text(OURS)
     (folder / "tiny-methods.toml").write_text(METHODS)
-    return folder
-
-
-@pytest.fixture
-def data(tmp_path):
-    folder = tmp_path / "data"
-    folder.mkdir()
-    catalog = tiny_catalog(15)
-    log = tiny_interactions(0, catalog, n_users=40)
-    parquet.write_table(catalog.table, folder / "items.parquet")
-    table = {
-        "user_id": np.repeat(log.users.ids, np.diff(log.offsets)).tolist(),
-        "item_id": catalog.items.decode(log.items),
-        "timestamp": log.times,
-    }
-    import pyarrow as pa
-
-    parquet.write_table(pa.table(table), folder / "interactions.parquet")
     return folder
 
 
@@ -105,6 +87,7 @@ def test_methods(bench, configs):
         ('[ablations.x.fusion]\nhybird = { type = "rrf" }', "no stage is called 'hybird'"),
         ("[ablations.x]\nremoved = []", "unknown key 'removed'"),
         ("[ablations", "cannot read the methods"),
+        ("[ablation.x]", "unknown table 'ablation'"),
     ],
 )
 def test_mistakes_in_methods_are_said(bench, configs, table, said):
@@ -133,64 +116,156 @@ def test_shuffling_moves_every_field_and_no_id(bench):
     assert sum(a == b for a, b in zip(rows, swapped, strict=True)) < 5
 
 
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("[protocols.tim]", "no protocol beside the main one is called 'tim'"),
+        ("[protocols.last]", "no protocol beside the main one is called 'last'"),
+        ('[protocols.time]\nmethods = ["eas"]', "'eas' is no method of ours"),
+        ('[protocols.time]\nmethods = ["sasrec"]\n[external.sasrec]', "'sasrec' is no method of ours"),
+    ],
+)
+def test_mistakes_in_protocols_are_said(bench, configs, table, said):
+    (configs / "tiny-methods.toml").write_text(table)
+    with pytest.raises(ConfigError, match=said):
+        bench["_quality_methods"].read_protocols("tiny", configs)
+
+
+@pytest.fixture
+def quick(configs):
+    """Without trees, where what is fitted does not matter."""
+    (configs / "tiny.toml").write_text(OURS.replace("lambdamart", "rrf"))
+
+
 @pytest.fixture
 def call(bench, configs, data, tmp_path, monkeypatch, capsys):
-    """Call the script; jobs run in this process."""
-    quality, ran = bench["quality"], []
+    """Call the script; jobs run in this process. Returns what it printed, which jobs ran, and which were fitted."""
+    quality, ran, fits, fit = bench["quality"], [], [], llmrec.fit
 
     def run(job):
-        ran.append((job.values["method"], job.values["seed"]))
+        ran.append((job.values["method"], job.values["seed"], job.values["protocol"]))
         order = tmp_path / "order.json"
         order.write_text(json.dumps(job.values))
-        job.folder.parent.mkdir(exist_ok=True)
-        monkeypatch.setattr(sys, "argv", ["job", str(order), str(job.folder)])
+        job.out.parent.mkdir(parents=True, exist_ok=True)
+        monkeypatch.setattr(sys, "argv", ["job", str(order)])
         bench["_quality_job"].main()
+
+    def counted(*arguments, **named):
+        fits.append(named["holdout"])
+        return fit(*arguments, **named)
 
     def script(*arguments):
         ran.clear()
+        fits.clear()
         fixed = ["tiny", "--data", str(data), "--configs", str(configs), "--work", str(tmp_path / "work")]
         monkeypatch.setattr(sys, "argv", ["quality.py", *fixed, *map(str, arguments)])
         quality.main()
-        return capsys.readouterr().out, list(ran)
+        return capsys.readouterr().out, list(ran), list(fits)
 
     monkeypatch.setattr(quality, "run", run)
+    monkeypatch.setattr(llmrec, "fit", counted)
     return script
 
 
-def test_the_table_and_what_is_kept(call, bench, tmp_path, data, configs):
-    out, ran = call("--methods", "item_knn,texts shuffled", "--seeds", 2, "--out", tmp_path / "out")
-    assert ran == [("ours", 0), ("ours", 1), ("texts shuffled", 0), ("item_knn", 0)]
+SOME = ("--protocols", "", "--methods", "item_knn,texts shuffled", "--seeds", 2)
+OF_SOME = [("ours", 0, "last"), ("ours", 1, "last"), ("texts shuffled", 0, "last"), ("item_knn", 0, "last")]
+
+
+def test_the_page_and_what_is_kept(call, tmp_path, data, configs):
+    out, ran, _ = call(*SOME, "--out", tmp_path / "out")
+    assert ran == OF_SOME
     assert (tmp_path / "out" / "quality-tiny-validation.md").read_text() == out.rstrip("\n") + "\n"
     for part in ("| ours ", "| part: ease ", "| texts shuffled", "| item_knn", "NDCG@10 minus ours", "Recall of all"):
         assert part in out
-    assert "By popularity" not in out
-    assert "by history" in out
-    assert "mean and spread" in out
-    assert "put aside unseen" in out
+    for said in ("by history", "by popularity", "mean and spread", "put aside unseen", "Recall@200", "novelty@10"):
+        assert said in out
+    assert "`python scripts/bench/quality.py tiny --data FOLDER --validation --methods 'item_knn,texts shuffled'" in out
+    for kind in ("cost", "history", "popularity"):
+        assert f"(quality-tiny-validation-{kind}.png)" in out
+        assert (tmp_path / "out" / f"quality-tiny-validation-{kind}.png").stat().st_size > 1000
     stored = json.loads((tmp_path / "out" / "quality-tiny-validation.json").read_text())
     assert [row["method"] for row in stored["results"]] == ["ours", "ours", "texts shuffled", "item_knn"]
     assert stored["results"][0]["cost"]["fit_seconds"] > 0
+    assert stored["results"][0]["recall@200"]["last"]["popularity"] == 1.0  # a list of 200 holds all 15 items
+    assert stored["machine"]["libraries"]["numpy"]
     assert {row["method"] for row in stored["differences"]} >= {"item_knn", "texts shuffled", "part: popularity"}
-    again, ran = call("--methods", "item_knn,texts shuffled", "--seeds", 2)
+    again, ran, _ = call(*SOME)
     assert ran == []
-    assert again.split("| fit")[0] == out.split("| fit")[0]
-    assert not list((tmp_path / "work").glob("*.part"))
-    assert not list((tmp_path / "work").glob("*.work"))
+    assert again.split("## Differences")[1] == out.split("## Differences")[1]
+    assert not list((tmp_path / "work").rglob("*.part"))
+    assert not list((tmp_path / "work").rglob("*.clock"))
     (configs / "tiny-methods.toml").write_text(METHODS.replace("neighbours = 5", "neighbours = 6"))
-    assert call("--methods", "item_knn,texts shuffled", "--seeds", 2)[1] == [("item_knn", 0)]
+    assert call(*SOME)[1] == [("item_knn", 0, "last")]
     shutil.copy(data / "items.parquet", data / "other.parquet")
-    assert call("--methods", "item_knn")[1] == [("ours", 0), ("item_knn", 0)]
+    assert call(*SOME)[1] == OF_SOME
 
 
+@pytest.mark.usefixtures("quick")
+def test_measuring_more_does_not_fit_anew(call, tmp_path):
+    assert call(*SOME)[2] == ["last"] * 4
+    kept = sorted(path.name.split("-")[2][:4] for path in (tmp_path / "work" / "fits").iterdir() if path.is_dir())
+    assert kept == ["item", "ours", "ours"]  # the ablation is measured, and its bundle gone
+    shutil.rmtree(tmp_path / "work" / "results")
+    assert call(*SOME)[1:] == (OF_SOME, ["last"])
+    assert call(*SOME, "--users", 20)[1:] == (OF_SOME, ["last"])
+    asked = ("--protocols", "seen", "--methods", "item_knn")
+    assert call(*asked)[1:] == ([("ours", 0, "seen"), ("item_knn", 0, "seen")], [])
+
+
+def test_every_protocol(call, tmp_path):
+    out, ran, fits = call("--methods", "item_knn,plain", "--out", tmp_path / "out")
+    others = ["seen", "time", "cold-users"]
+    assert ran == [
+        ("ours", 0, "last"),
+        ("plain", 0, "last"),
+        ("item_knn", 0, "last"),
+        *[(m, 0, p) for p in ("seen",) for m in ("ours", "item_knn")],
+        ("ours", 0, "ties"),
+        *[(m, 0, "time") for m in ("ours", "item_knn")],
+        *[(m, 0, "cold-items") for m in ("ours", "plain")],
+        *[(m, 0, "cold-users") for m in ("ours", "item_knn")],
+    ]
+    assert fits == [*["last"] * 4, *["time"] * 2, *["cold-items"] * 2, *["cold-users"] * 2]
+    for title in ("History not excluded", "Ties shuffled", "Global time", "Cold items", "### warm targets"):
+        assert title in out
+    assert "history not excluded" in out
+    assert "ours, as a share of the NDCG@10 of" in out
+    rows = [line.split("|")[1].strip() for line in out.split("## Cold users")[1].splitlines() if "| " in line]
+    assert rows == ["known", "-----", "0", "1", "2", "5", "10", "10+"]
+    stored = json.loads((tmp_path / "out" / "quality-tiny-validation.json").read_text())
+    figures = {(row["protocol"], row["method"]): row["tests"] for row in stored["results"]}
+    assert set(figures["cold-items", "ours"]) == {"among all", "among cold", "warm targets"}
+    for other in others:
+        assert figures[other, "item_knn"] != figures["last", "item_knn"]
+    reports = [figures[protocol, "ours"]["last"]["reports"]["hybrid"] for protocol in ("last", "ties")]
+    assert reports[0]["metrics"] != reports[1]["metrics"]
+
+
+def test_a_killed_fit_counts_all_its_time(bench, tmp_path):
+    clock_of, training = bench["_quality_job"].Clock.of, tmp_path / "training"
+    training.mkdir()
+    (tmp_path / "x.clock").write_text(json.dumps({"fit_seconds": 100.0, "peak_gb": 50.0, "reused": 0.0}))
+    (training / "checkpoint").touch()
+    clock = clock_of(tmp_path / "x.clock", training, shared=True)
+    clock.say("on")
+    found = json.loads((tmp_path / "x.clock").read_text())
+    assert 100.0 < found["fit_seconds"] < 110.0
+    assert (found["peak_gb"], found["reused"]) == (50.0, 0.0)  # the checkpoint is its own
+    assert clock_of(tmp_path / "y.clock", training, shared=True).cost["reused"]
+    assert not clock_of(tmp_path / "y.clock", training, shared=False).cost["reused"]
+    assert not clock_of(tmp_path / "y.clock", tmp_path / "none", shared=True).cost["reused"]
+
+
+@pytest.mark.usefixtures("quick")
 def test_validation_never_sees_the_test(call, data, tmp_path):
     """With other last interactions, validation gives the same figures and the test others."""
 
     def figures(*arguments):
         shutil.rmtree(tmp_path / "work", ignore_errors=True)
-        call("--methods", "item_knn", "--out", tmp_path / "out", *arguments)
+        call("--protocols", "ties", "--methods", "item_knn", "--out", tmp_path / "out", *arguments)
         name = "test" if "--test" in arguments else "validation"
         stored = json.loads((tmp_path / "out" / f"quality-tiny-{name}.json").read_text())
-        return [row["reports"] for row in stored["results"]]
+        return [test["reports"] for row in stored["results"] for test in row["tests"].values()]
 
     def strip(reports):
         return [{n: (r["metrics"], r["totals"], r["protocol"]["n_users"]) for n, r in one.items()} for one in reports]
@@ -203,8 +278,6 @@ def test_validation_never_sees_the_test(call, data, tmp_path):
         if len(own) < 3:
             continue  # is never evaluated, and stays whole in training
         table["item_id"][place] = next(f"i{n}" for n in range(15) if f"i{n}" not in own)
-    import pyarrow as pa
-
     parquet.write_table(pa.table(table), data / "interactions.parquet")
     after = strip(figures()), strip(figures("--test"))
     assert before[0] == after[0]
@@ -212,7 +285,7 @@ def test_validation_never_sees_the_test(call, data, tmp_path):
     assert before[0] != before[1]
 
 
-def test_a_real_process_and_a_failing_one(bench, configs, data, tmp_path, capsys):
+def test_a_real_process_and_a_failing_one(bench, data, tmp_path, capsys):
     quality = bench["quality"]
     values = {
         "data": str(data),
@@ -221,22 +294,31 @@ def test_a_real_process_and_a_failing_one(bench, configs, data, tmp_path, capsys
         "config": {"stages": [{"name": "alone", "retrievers": {"item_knn": {}}}], "fallback": "item_knn"},
         "shuffle_texts": False,
         "seed": 0,
-        "protocol": "test",
+        "targets": "test",
+        "protocol": "last",
         "users": 10,
         "parts": False,
+        "fit": str(tmp_path / "work" / "fit"),
+        "training": str(tmp_path / "work" / "training"),
+        "out": str(tmp_path / "work" / "job"),
     }
-    job = quality.Job(values, tmp_path / "work" / "job")
+    job = quality.Job(values)
     quality.run(job)
     assert job.is_done, (tmp_path / "work" / "job.log").read_text()
     found = quality.result_of(job)
-    assert found.report.card.n_users == 10
+    assert found.report("last").card.n_users == 10
     assert found.cost["peak_gb"] > 0.01
-    failing = quality.Job({**values, "data": str(tmp_path / "nowhere")}, tmp_path / "work" / "other")
+    failing = quality.Job({**values, "data": str(tmp_path / "nowhere"), "out": str(tmp_path / "work" / "other")})
     quality.run(failing)
     assert not failing.is_done
-    assert "item_knn failed with code 1" in capsys.readouterr().err
+    assert "item_knn, seed 0, last failed with code 1" in capsys.readouterr().err
 
 
 def test_unknown_methods_are_refused(call):
     with pytest.raises(SystemExit, match=r"no method is called 'nobody'; there are: ours"):
         call("--methods", "nobody")
+
+
+def test_unknown_protocols_are_refused(call):
+    with pytest.raises(SystemExit, match=r"no protocol is called 'cold'; there are: last, seen, ties, time"):
+        call("--protocols", "cold")

@@ -1,0 +1,95 @@
+"""What a result of `quality.py` is kept by: a hash of all that decides it, and of nothing else."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import llmrec
+
+PACKAGE = Path(llmrec.__file__).resolve().parent
+BENCH = Path(__file__).resolve().parent
+PROMPTS = (PACKAGE / "prompts", PACKAGE.parent / "prompts")
+LIBRARIES = ("faiss-cpu", "implicit", "lightgbm", "numpy", "scipy", "sentence-transformers", "torch", "transformers")
+NO_MATTER = frozenset({"__main__.py", "card.py", "cli", "errors.py", "publish.py", "space.py", "testing", "tune"})
+"""Of llmrec: what changes how a thing is said or shown, and no figure."""
+SHOWN = frozenset({"plots.py", "tables.py"})
+"""Of llmrec.evaluate, likewise."""
+STEERS = frozenset({"__init__.py", "cases.py", "metrics.py"})
+"""Of llmrec.evaluate: what training stops early by."""
+
+
+def digest(values: Any) -> str:
+    """Sha256 (hex) of JSON values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def contents(folder: Path | None) -> str:
+    """What tells the files of a data folder apart from others: names, sizes, times of change."""
+    files = [] if folder is None else sorted(path for path in folder.iterdir() if path.is_file())
+    return digest([[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files])
+
+
+@cache
+def code_version(of: Literal["fit", "measure", "external"]) -> str:
+    """Hash of the code that decides a fit, a measurement, or the lists of a method outside llmrec.
+
+    Comments, docstrings and layout do not count; prompt templates and the versions of libraries do.
+    """
+    if of == "external":
+        return _hash([*_files(PACKAGE / "data"), BENCH / "sasrec.py"])
+    files = [path for path in _files(PACKAGE) if path.relative_to(PACKAGE).parts[0] not in NO_MATTER]
+    evaluate = [path for path in files if path.parent.name == "evaluate"]
+    own = [BENCH / "_quality_job.py", BENCH / "_quality_cases.py"]
+    if of == "measure":
+        return _hash([path for path in files if path not in evaluate or path.name not in SHOWN] + own)
+    rest = [path for path in files if path not in evaluate or path.name in STEERS]
+    templates = [path for folder in PROMPTS if folder.is_dir() for path in sorted(folder.rglob("*.toml"))]
+    return digest([_hash([*rest, *templates]), libraries()])
+
+
+def libraries() -> dict[str, str]:
+    """The versions of what results depend on; those that are not installed left out."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def meaning(source: str) -> str:
+    """What Python makes of a module, without its docstrings, as text."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [one for one in body if not _is_text(one)]  # type: ignore[attr-defined]
+    return ast.dump(tree)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def _hash(files: list[Path]) -> str:
+    found = hashlib.sha256()
+    for path in files:
+        found.update(f"{path.parent.name}/{path.name} {_hash_of(path)}\n".encode())
+    return found.hexdigest()
+
+
+@cache
+def _hash_of(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    return hashlib.sha256((meaning(text) if path.suffix == ".py" else text).encode()).hexdigest()
