@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from importlib.metadata import version
@@ -200,12 +200,14 @@ def _assemble(
     return Recommender(catalog, stages, policies, fallback, material.histories, material.users)
 
 
-def _fit_stage(config: StageConfig, context: FitContext, before: Recommender | None, own: Holdout) -> Stage:
+def _fit_stage(
+    config: StageConfig, context: FitContext, before: Recommender | None, own: Mapping[str, Holdout]
+) -> Stage:
     """Fit a stage's components, those that take cases on their own ones, then tune its fusion on validation cases."""
     context = replace(context, first_stage=before)
     retrievers = tuple((_fit_one(s, context), s.depth) for s in _settings(config, "retriever"))
     scorers = tuple(
-        _fit_one(s, replace(context, validation=own) if s.component.takes_cases else context)
+        _fit_one(s, replace(context, validation=own.get(s.name, context.validation)))
         for s in _settings(config, "scorer")
     )
     cases = _some(context.validation, config.tuning_users, context.seed)
@@ -242,12 +244,18 @@ def _prepared(cases: Holdout, policies: tuple[Policy, ...]) -> Holdout:
     return replace(cases, queries=queries)
 
 
-def _shared(cases: Holdout, config: Config) -> tuple[Holdout, Holdout]:
-    """Set half of the cases aside where a scorer takes cases: what tunes on all others has not seen its targets."""
-    takes = any(s.component.takes_cases for stage in config.stages for s in _settings(stage, "scorer"))
+def _shared(cases: Holdout, config: Config) -> tuple[Holdout, dict[str, Holdout]]:
+    """Set half of the cases aside where scorers take cases: what tunes on all others has not seen their targets.
+
+    Each of these scorers, by name, has a part of its own: the lists that a later one learns from are those of an
+    earlier one that has not seen their targets.
+    """
+    takers = [s.name for stage in config.stages for s in _settings(stage, "scorer") if s.component.takes_cases]
     order = np.random.default_rng((config.seed, len(cases))).permutation(len(cases)).astype(np.int64)
-    aside = len(cases) // 2 if takes else 0
-    return _taken(cases, np.sort(order[aside:])), _taken(cases, np.sort(order[:aside]))
+    aside = len(cases) // 2 if takers else 0
+    shares = zip(takers, np.array_split(order[:aside], max(1, len(takers))), strict=False)
+    own = {name: _taken(cases, np.sort(rows)) for name, rows in shares}
+    return _taken(cases, np.sort(order[aside:])), own
 
 
 def _some(cases: Holdout | None, count: int, seed: int) -> Holdout:

@@ -183,8 +183,8 @@ class Component:
         load: brings it back: `load(name, state, catalog)`.
         requires: packages that only fitting needs; missing ones are found before any work is done.
         extra: the extra of llmrec that installs them.
-        takes_cases: whether fitting learns from `FitContext.validation` as others do from `train`. Then it gets
-            validation cases of its own: nothing else is tuned on these, and it sees no others.
+        takes_cases: of a scorer, whether fitting learns from `FitContext.validation` as others do from `train`. Then it
+            gets validation cases of its own: nothing else is tuned on these, and it sees no others.
     """
 
     role: Role
@@ -194,6 +194,10 @@ class Component:
     requires: tuple[str, ...] = ()
     extra: str = ""
     takes_cases: bool = False
+
+    def __post_init__(self) -> None:
+        if self.takes_cases and self.role != "scorer":
+            raise ValueError(f"only a scorer takes cases of its own, not a {self.role}")
 
 
 @cache

@@ -83,10 +83,8 @@ class StageConfig(BaseModel):
 
 
 def _default_stages() -> tuple[StageConfig, ...]:
-    return (
-        StageConfig(name="hybrid", keep=20, retrievers={"popularity": {}, "ease": {}, "dense": {}}),
-        StageConfig(name="rerank", keep=20, scorers={"cross_encoder": {}}, tuning_users=200),
-    )
+    retrievers: dict[str, Table] = {"popularity": {}, "next_item": {}, "transition": {}, "dense": {}}
+    return (StageConfig(name="hybrid", retrievers=retrievers),)
 
 
 def _default_policies() -> dict[str, Table]:
@@ -98,7 +96,7 @@ class Config(BaseModel):
 
     Attributes:
         seed: for every random choice.
-        stages: the cascade, in order; the default is popularity + EASE + dense, then a cross-encoder.
+        stages: the cascade, in order; the default is one stage of popularity, next_item, transition and dense.
         policies: by name.
         fallback: the retriever that fills short lists; it must be able to rank the whole catalog.
         min_interactions: users with fewer stay whole in training when the last ones are held out.

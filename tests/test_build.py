@@ -5,6 +5,7 @@ import pytest
 
 from llmrec.build import _some as some
 from llmrec.build import describe_fit, fit
+from llmrec.component import Component, ComponentConfig
 from llmrec.config import Config
 from llmrec.data import SPLITS, Catalog, Interactions, leave_last_out, split_by, without_last
 from llmrec.errors import ConfigError, DataError, MissingExtraError
@@ -282,3 +283,11 @@ def test_a_missing_package_is_found_before_any_work(bert, catalog, interactions,
             progress=told.append,
         )
     assert told == []
+
+
+def test_only_scorers_have_cases_of_their_own():
+    parts = {"config": ComponentConfig, "fit": fit, "load": fit, "takes_cases": True}
+    assert Component("scorer", **parts).takes_cases
+    for role in ("retriever", "fusion", "policy"):
+        with pytest.raises(ValueError, match="only a scorer"):
+            Component(role, **parts)

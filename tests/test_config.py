@@ -18,7 +18,7 @@ def read(tmp_path, text):
 
 def test_the_default_is_valid_and_survives_json():
     config = Config()
-    assert [stage.name for stage in config.stages] == ["hybrid", "rerank"]
+    assert [stage.name for stage in config.stages] == ["hybrid"]
     assert Config.from_dict(config.model_dump(mode="json")) == config
     assert Config.from_dict({}) == config
 

@@ -42,9 +42,9 @@ def demo(
     refit: Annotated[bool, typer.Option("--refit", help="Fit again even if the bundle is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the main job on MovieLens-100K: fetch, embed, fit, fine-tune, recommend, measure, save.
+    """Run the main job on MovieLens-100K: fetch, embed, fit, recommend, measure, save.
 
-    The first run fits and saves a bundle (minutes); later ones load it, and compute every number from it again.
+    The first run fits and saves a bundle; later ones load it, and compute every number from it again.
     """
     from llmrec.data import load_dataset
     from llmrec.types import Item
@@ -122,7 +122,7 @@ def _show(console: Console, shown: Mapping[str, Any], out: Path) -> None:
 
 def _show_list(console: Console, entries: list[dict[str, Any]]) -> None:
     """Print a list with the rank each retriever and stage gave, and the scores they gave it for."""
-    columns = ["popularity", "ease", "dense", "hybrid", "cross_encoder"]
+    columns = ["popularity", "next_item", "transition", "dense", "hybrid"]
     fields = ("item", "genres") if console.width >= WIDE else ("item",)
     rows: list[tuple[str, ...]] = [("", *fields, *(_HEADS[c] for c in columns))]
     for entry in entries:
@@ -133,10 +133,10 @@ def _show_list(console: Console, entries: list[dict[str, Any]]) -> None:
 
 _HEADS = {
     "popularity": "popular",
-    "ease": "EASE",
+    "next_item": "next item",
+    "transition": "transitions",
     "dense": "text",
     "hybrid": "fused",
-    "cross_encoder": "cross-enc.",
 }
 
 
@@ -165,14 +165,13 @@ def _show_results(console: Console, found: Mapping[str, Any], fusion: Mapping[st
         shown = (f"{m['mean']:.4f} [{m['low']:.4f}, {m['high']:.4f}]" for m in metrics)
         rows.append((name, *shown, f"{report['totals']['coverage@10']:.3f}", str(report["protocol"]["n_users"])))
     print_rows(console, rows, title="Measured on each user's last interaction, which no model has seen")
-    console.print(printable(f"* {found['sample']}"), soft_wrap=True)
     for test in found["tests"]:
         found_out = f"{test['ndcg']:+.4f} [{test['low']:+.4f}, {test['high']:+.4f}], p = {test['p']:.3f} (paired)"
         console.print(printable(f"{test['a']} minus {test['b']}: {found_out}"), soft_wrap=True)
     weights = "; ".join(f"{stage}: " + ", ".join(f"{n} {w:g}" for n, w in w.items()) for stage, w in fusion.items())
     console.print(printable(f"fusion weights, tuned on validation: {weights}"), soft_wrap=True)
     if any(weight == 0 for stage in fusion.values() for weight in stage.values()):
-        console.print("  0: what it adds cannot be told from noise; heard only where the others have no evidence")
+        console.print("  0: it adds nothing; heard only where the others have no evidence")
     console.print(printable(f"protocol: {found['protocol']}"), "", sep="\n", soft_wrap=True)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,6 @@ __all__ = ["measure", "three_users", "typed_item", "weights", "wish_list"]
 TASTES = ("Sci-Fi", "Children's", "Horror")
 RECENT = 12
 SHOWN = 5
-RERANKED_USERS = 300
 
 Say = Callable[[str], None]
 
@@ -85,61 +83,28 @@ def weights(recommender: Recommender) -> dict[str, dict[str, float]]:
 
 
 def measure(recommender: Recommender, log: Interactions, holdout: Holdout, say: Say) -> dict[str, Any]:
-    """Measure each part on all users; the reranked list, and the list it reranks, on a fixed sample."""
-    from llmrec.evaluate import Case, compare_pairs, judge, parts, sample_cases
+    """Measure the whole and each part of it on all users, and test the whole against its best part."""
+    from llmrec.evaluate import Case, compare_pairs, judge, parts
 
-    everyone = parts(recommender)
-    first, last = recommender.stages[0].name, recommender.stages[-1].name
-    some = sample_cases(holdout, RERANKED_USERS)
-    limits = f"a fixed random {len(some.targets)} users, depth {recommender.stages[0].keep}"
-    limits += f", at most {_pair_tokens(recommender)} tokens a pair"
-    cases = {_LABELS.get(name, name): Case(part, holdout) for name, part in everyone.items() if name != last}
-    cases |= {
-        f"{_LABELS[first]}, sample*": Case(everyone[first], some, limits),
-        "cross-encoder's order alone, sample*": Case(_reranked_only(recommender), some, limits),
-        f"{_LABELS[last]}, sample*": Case(recommender, some, limits),
-    }
     reports: dict[str, Report] = {}
-    for name, case in cases.items():
-        say(f"measuring {name} on {len(case.holdout.targets)} users")
-        reports |= judge(log, {name: case})
-    pairs = [(_LABELS[first], _LABELS["ease"]), (f"{_LABELS[last]}, sample*", f"{_LABELS[first]}, sample*")]
-    tests = []
-    for better, base in pairs:
-        test = compare_pairs(reports[better], reports[base])
-        tests.append(
-            {"a": better, "b": base, "ndcg": test.difference, "low": test.low, "high": test.high, "p": test.p_value}
-        )
+    for name, part in parts(recommender).items():
+        say(f"measuring {name} on {len(holdout)} users")
+        reports |= judge(log, {_LABELS.get(name, name): Case(part, holdout)})
+    whole = _LABELS.get(recommender.stages[-1].name, recommender.stages[-1].name)
+    best = max((name for name in reports if name != whole), key=lambda name: reports[name].metrics["NDCG@10"].mean)
+    test = compare_pairs(reports[whole], reports[best])
+    found = {"a": whole, "b": best, "ndcg": test.difference, "low": test.low, "high": test.high, "p": test.p_value}
     return {
         "rows": {name: report.to_dict() for name, report in reports.items()},
-        "tests": tests,
+        "tests": [found],
         "protocol": str(next(iter(reports.values())).card),
-        "sample": limits,
     }
-
-
-def _reranked_only(recommender: Recommender) -> Recommender:
-    """The same candidates, in the order of the last stage's scorers alone, whatever weight tuning gave them."""
-    from llmrec.fuse import ReciprocalRankFusion, RrfConfig
-
-    *before, last = recommender.stages
-    weights = {scorer.name: 1.0 for scorer in last.scorers}
-    fusion = ReciprocalRankFusion(f"{last.name}_alone", RrfConfig(), weights)
-    return replace(recommender, stages=(*before, replace(last, fusion=fusion)))
-
-
-def _pair_tokens(recommender: Recommender) -> int:
-    from llmrec.rerank import CrossEncoder
-
-    return max(s.model.max_tokens for stage in recommender.stages for s in stage.scorers if isinstance(s, CrossEncoder))
 
 
 _LABELS = {
-    "popularity": "popularity",
-    "ease": "EASE, recency-weighted",
+    "next_item": "linear next-item model",
+    "transition": "transitions",
     "dense": "text zero-shot (MiniLM)",
-    "hybrid": "hybrid",
-    "rerank": "hybrid + cross-encoder",
 }
 
 

@@ -183,5 +183,8 @@ def _tell(out: Path, max_tokens: int, as_json: bool) -> None:
         print_json({"model": str(out), **{name: record[name] for name in names}})
         return
     typer.echo(f"saved {out}")
-    typer.echo(f"validation NDCG@10 of dense retrieval: {record['before']:.4f} before, {record['best']:.4f} now")
+    if record["before"] is None:
+        typer.echo("not measured: no user has enough interactions for one to be set aside")
+    else:
+        typer.echo(f"validation NDCG@10 of dense retrieval: {record['before']:.4f} before, {record['best']:.4f} now")
     typer.echo(f'next: in a pipeline, encoder = "{out}" and max_tokens = {max_tokens}')

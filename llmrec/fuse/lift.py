@@ -17,7 +17,7 @@ __all__ = ["MIN_NEW", "Lift", "fit_lift", "new_targets", "split_gains"]
 
 MIN_NEW = 50
 """With fewer simulated new targets, nothing is learned of new items."""
-SHARES = (0.0, 0.5, 0.7, 0.8, 0.85, 0.88, 0.9, 0.92, 0.94, 0.96, 0.98, 1.0)
+SHARES = (0.0, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.84, 0.88, 0.92, 0.96, 1.0)
 """What tuning tries."""
 
 

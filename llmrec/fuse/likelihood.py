@@ -69,9 +69,7 @@ def fit_weights(values: Mapping[str, Float32Array], wanted: BoolArray, there: Bo
     return {name: each[name] for name in values}
 
 
-def _choices(
-    columns: list[Float32Array], wanted: BoolArray, there: BoolArray, taught: NDArray[np.int64]
-) -> _Choices:
+def _choices(columns: list[Float32Array], wanted: BoolArray, there: BoolArray, taught: NDArray[np.int64]) -> _Choices:
     there, wanted = there[taught], wanted[taught]
     values = np.stack([column[taught][there] for column in columns], axis=1)
     counts = there.sum(axis=1)

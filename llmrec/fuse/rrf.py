@@ -63,8 +63,8 @@ class ReciprocalRankFusion:
     Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning
     Methods", SIGIR 2009. Where a column has no evidence on a new item, the other columns speak for it: the sum is
     divided by the share of the weight that did have evidence, and counts a little less, down to `lift.share` where that
-    share is nothing. Of an item that is not new, a column without evidence says that nothing speaks for it. Where it was
-    not learned which items are new, every item without evidence counts as if it were, down to `config.new_item_share`.
+    share is nothing. Of an item that is not new, a column without evidence says that nothing speaks for it. Where it
+    was not learned which items are new, all without evidence count as if they were, down to `config.new_item_share`.
 
     Attributes:
         name: the fusion's name in this pipeline.

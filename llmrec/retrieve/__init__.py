@@ -8,6 +8,7 @@ from llmrec.retrieve.ease import EaseConfig, fit_ease
 from llmrec.retrieve.factors import Factors
 from llmrec.retrieve.item_item import ItemItem
 from llmrec.retrieve.lexical import Bm25, Bm25Config, fit_bm25
+from llmrec.retrieve.lookalike import Lookalike, LookalikeConfig, fit_lookalike
 from llmrec.retrieve.multvae import MultVae, MultVaeConfig, fit_multvae
 from llmrec.retrieve.neighbours import ItemKnnConfig, fit_item_knn
 from llmrec.retrieve.next_item import NextItemConfig, fit_next_item
@@ -26,6 +27,8 @@ __all__ = [
     "Factors",
     "ItemItem",
     "ItemKnnConfig",
+    "Lookalike",
+    "LookalikeConfig",
     "MultVae",
     "MultVaeConfig",
     "NextItemConfig",
@@ -42,6 +45,7 @@ __all__ = [
     "fit_dense",
     "fit_ease",
     "fit_item_knn",
+    "fit_lookalike",
     "fit_multvae",
     "fit_next_item",
     "fit_popularity",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
@@ -20,7 +20,7 @@ from llmrec.retrieve.vectors import Vectors
 from llmrec.text import Template, load_template, render_items, render_users, warn_unknown
 from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
 
-__all__ = ["COMPONENT", "Dense", "DenseConfig", "fit_dense"]
+__all__ = ["COMPONENT", "Dense", "DenseConfig", "encoder_folder", "fit_dense"]
 
 SAMPLES = 256
 """Histories, or items, that the recall of an approximate index is measured with."""
@@ -209,7 +209,7 @@ def _fit(context: FitContext, config: DenseConfig) -> Dense:
 
 def _load(name: str, state: State, catalog: Catalog) -> Dense:
     config = DenseConfig.model_validate(state.config["settings"])
-    encoder = TextEncoder.load(str(_folder(state)), max_tokens=config.max_tokens)
+    encoder = TextEncoder.load(str(encoder_folder(state.files)), max_tokens=config.max_tokens)
     user = state.config["user_template"]
     # a bundle of before there was a choice of index has none in its state: it was searched exactly
     index = State(state.config.get("index", {"kind": "exact"}), state.arrays)
@@ -224,9 +224,9 @@ def _load(name: str, state: State, catalog: Catalog) -> Dense:
     )
 
 
-def _folder(state: State) -> Path:
-    """The encoder's folder; its transformer, and so config.json, may lie in a folder below."""
-    name, path = next((name, path) for name, path in state.files.items() if name.startswith("encoder/"))
+def encoder_folder(files: Mapping[str, Path]) -> Path:
+    """The encoder's folder among a state's files; its transformer, and so config.json, may lie in a folder below."""
+    name, path = next((name, path) for name, path in files.items() if name.startswith("encoder/"))
     return path.parents[name.count("/") - 1]
 
 

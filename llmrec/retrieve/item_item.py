@@ -79,13 +79,26 @@ class ItemItem:
         """Return the weights and settings."""
         return State(self.config.model_dump(), {**_arrays(self.weights), "known": self.known})
 
-    def _all(self, queries: Queries) -> Float32Array:
+    def added(self, queries: Queries) -> Float32Array | sp.csr_matrix:
+        """Return what the histories add to the score of each of the m items: [n, m], as the weights are stored."""
+        return self._sums(self._history(queries))
+
+    def _history(self, queries: Queries) -> sp.csr_matrix:
         history = recency_matrix(queries, self.config.decay, len(self.known))
         if self.forgotten is not None:
             history.data *= ~self.forgotten[history.indices]
+        return history
+
+    def _sums(self, history: sp.csr_matrix) -> Float32Array | sp.csr_matrix:
+        product: Any = history[:, : self.weights.shape[0]] @ self.weights
+        sums: Float32Array | sp.csr_matrix = product
+        return sums
+
+    def _all(self, queries: Queries) -> Float32Array:
         m = self.weights.shape[0]
         scores = np.full((len(queries), len(self.known)), np.nan, dtype=np.float32)
-        added = history[:, :m] @ self.weights
+        history = self._history(queries)
+        added = self._sums(history)
         if sp.issparse(added):
             scores[:, :m] = added.toarray()
             scores[scores == 0] = np.nan

@@ -36,6 +36,9 @@ REFINED = 4
 STRICT = 0.1
 """Share of the items below which a filter is answered exactly, from the allowed items alone."""
 
+MANY = 32
+"""Queries from which copying the allowed vectors costs less than a filter, with which FAISS does without BLAS."""
+
 TAIL = 1024
 """Items that may wait outside the index, whatever the size of the catalog."""
 
@@ -78,7 +81,9 @@ class Nearest:
         items, scores = np.full((len(queries), k), -1, np.int32), np.zeros((len(queries), k), np.float32)
         work = _Work(self.vectors, catalog.tie_order, k)
         if isinstance(self.index, ExactIndex):
-            items[asked], scores[asked] = work.exact(self._everything(self.index, allowed), vectors, queries, asked)
+            copied = len(asked) >= MANY and not allowed.all()
+            shelf = self._allowed_only(allowed) if copied else self._everything(self.index, allowed)
+            items[asked], scores[asked] = work.exact(shelf, vectors, queries, asked)
             return Ranking(items, scores)
         if allowed.sum() >= STRICT * len(allowed):
             ask = self._asker(self.index, queries, k, allowed)

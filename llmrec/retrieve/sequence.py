@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -15,6 +13,7 @@ from llmrec.data import Catalog
 from llmrec.models import TextEncoder, best_placement
 from llmrec.models.sequence_model import Architecture, SequenceEncoder
 from llmrec.retrieve.base import retrieve_dense_scores
+from llmrec.retrieve.dense import encoder_folder
 from llmrec.retrieve.vectors import Vectors
 from llmrec.text import Template, render_items, warn_unknown
 from llmrec.types import BoolArray, Csr, Float32Array, Int32Array, Queries, Ranking, State
@@ -292,11 +291,5 @@ def load_sequence(name: str, state: State, catalog: Catalog) -> SequenceRetrieve
 def _load_text(config: SequenceConfig, state: State) -> TextPart:
     arrays, bias = state.arrays, float(state.config["new_item_bias"])
     adaptor = TextAdaptor(arrays["adaptor.mean"], arrays["adaptor.weight"], arrays["adaptor.offset"], bias)
-    encoder = TextEncoder.load(str(_folder(state.files)), max_tokens=config.max_tokens)
+    encoder = TextEncoder.load(str(encoder_folder(state.files)), max_tokens=config.max_tokens)
     return TextPart(encoder, Template.from_dict(state.config["item_template"]), adaptor)
-
-
-def _folder(files: Mapping[str, Path]) -> Path:
-    """The encoder's folder; its transformer, and so config.json, may lie in a folder below."""
-    name, path = next((name, path) for name, path in files.items() if name.startswith("encoder/"))
-    return path.parents[name.count("/") - 1]

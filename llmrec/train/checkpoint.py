@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,8 @@ class Checkpoint:
 
 
 def run_key(**parts: Any) -> str:
-    """Sha256 (hex) over everything that a run's result depends on; JSON values."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    """Sha256 (hex) over everything that a run's result depends on, JSON values, and the version of llmrec."""
+    return hashlib.sha256(json.dumps([version("llmrec"), parts], sort_keys=True).encode()).hexdigest()
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -75,7 +75,8 @@ def train_encoder(
         train: what may be learned from.
         validation: whom to measure with, asked as they will be; None: no checks, the last weights are kept.
         out: folder for the model; it loads with plain `SentenceTransformer(out)` and with `TextEncoder.load(out)`.
-            Adapters are merged, and kept in the folder "adapter" too, as PEFT saves them.
+            Adapters are merged, and, but for those of a pretrained model, kept in the folder "adapter" too, as PEFT
+            saves them.
         first_stage: mines the hard negatives, where the settings want some; None: what `mined_by` names.
         options: seed, resuming, reports.
 
@@ -152,12 +153,12 @@ def _open_record(out: Path, key: str, resume: bool) -> dict[str, Any]:
     Raises:
         ConfigError: the folder holds something else.
     """
-    path = out / RECORD
+    path, begun = out / RECORD, {f"{RECORD}.new"}  # a kill may have left this
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except ValueError:
         record = {}
-    if not path.exists() and out.exists() and any(out.iterdir()):
+    if not path.exists() and out.exists() and (not out.is_dir() or {one.name for one in out.iterdir()} - begun):
         raise ConfigError(f"{out} holds something else; choose another folder for the model, or an empty one")
     if not resume or record.get("key") != key:
         if out.exists():
@@ -219,7 +220,7 @@ def _train(run: _Run, record: dict[str, Any]) -> None:
         if scores and max(scores) <= record["before"]:
             options.progress("encoder: no check was better than before the tuning; the model stays as it was")
             model = new_encoder(base, config.model_copy(update={"lora_rank": 0}), seed=options.seed)
-        elif config.lora_rank:
+        elif config.lora_rank and not config.pretrain_epochs:  # the model they would belong to is not kept
             save_adapter(model, TextEncoder.load(config.encoder).name, run.out / "adapter")
         save_encoder(plain_copy(model), base, run.out)
     shutil.rmtree(run.out / "pretrained", ignore_errors=True)

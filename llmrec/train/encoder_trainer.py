@@ -130,6 +130,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             self._checked = due
             control.should_save = True
             control.should_evaluate = args.eval_strategy != "no"
+            if not control.should_evaluate:  # a check would note the time; a resumed run must know it all the same
+                state.log_history.append({"step": state.global_step, "eval_spent": self.spent()})
         if done >= 1:
             control.should_training_stop = True
 

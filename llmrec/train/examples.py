@@ -14,7 +14,8 @@ __all__ = ["hard_negatives", "next_item_cases"]
 def next_item_cases(train: Interactions, n: int, *, seed: int, latest: int = 5) -> Holdout:
     """Draw (history, next item) cases from training histories.
 
-    A case's history is everything before its target, never anything after it.
+    A case's history is everything before its target, never anything after it. What was disliked, of weight 0 or less,
+    is no target.
 
     Args:
         train: interactions that may be learned from.
@@ -28,7 +29,10 @@ def next_item_cases(train: Interactions, n: int, *, seed: int, latest: int = 5) 
     lengths = np.diff(train.offsets)
     owners = np.repeat(np.arange(len(lengths)), lengths)
     places = np.arange(len(owners)) - train.offsets[owners]
-    possible = np.flatnonzero((places >= 1) & (places >= lengths[owners] - latest))
+    wanted = (places >= 1) & (places >= lengths[owners] - latest)
+    if train.weights is not None:
+        wanted &= train.weights > 0
+    possible = np.flatnonzero(wanted)
     chosen = np.sort(np.random.default_rng(seed).permutation(possible)[:n])
     users = owners[chosen].astype(np.int64)
     starts, sizes = train.offsets[users], places[chosen]

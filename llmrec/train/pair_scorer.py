@@ -82,7 +82,6 @@ def train_pair_scorer(
     if outcome.before is not None and outcome.before >= max(outcome.checks, default=0.0):
         progress("cross-encoder: no check was better than the first stage's order; it is left saying nothing")
     network.save(out)
-    checkpoint.unlink(missing_ok=True)
     record = {
         "key": key,
         "lists": len(lists),
@@ -92,7 +91,10 @@ def train_pair_scorer(
         "before": outcome.before,
         "checks": list(outcome.checks),
     }
-    (out / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    fresh = out / f"{RECORD}.new"
+    fresh.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    fresh.replace(out / RECORD)
+    checkpoint.unlink(missing_ok=True)  # last: until the record is there, a killed run goes on from it
     return PairScorer.load(str(out), max_tokens=config.max_tokens)
 
 
@@ -139,7 +141,8 @@ def _fit(context: FitContext, config: CrossEncoderConfig) -> CrossEncoder:
             f"best {config.list_length} of the stage before; remove it from the stages"
         )
     settings = config.model_dump(exclude={"checkpoint_minutes"})
-    key = run_key(settings=settings, lists=lists.fingerprint, seed=context.seed)
+    # the base may be a folder, and another model may stand there now
+    key = run_key(settings=settings, base=counter.fingerprint, lists=lists.fingerprint, seed=context.seed)
     folder = context.work / context.name / key[:16]  # of its own: others may be at work beside it
     model = train_pair_scorer(config, lists, folder, seed=context.seed, progress=context.progress)
     return CrossEncoder(context.name, model, template, config.item_tokens, context.catalog)

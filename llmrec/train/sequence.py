@@ -66,9 +66,10 @@ def fit_sequence(context: FitContext, config: SequenceConfig) -> SequenceRetriev
     def assemble(trained: Trained) -> SequenceRetriever:
         return _assemble(context, config, texts, known, trained)
 
-    judge = None
-    if config.patience is not None and context.validation is not None and len(context.validation):
-        judge = _judge(context.validation, assemble, context.seed)
+    judge, cases = None, context.validation
+    if config.patience is not None and cases is not None and len(cases):
+        judge = _judge(cases, assemble, context.seed)
+        lesson = replace(lesson, key=f"{lesson.key} {_key_of(cases, context)}")
     earlier = context.earlier if isinstance(context.earlier, SequenceRetriever) else None
     trained = train_sequence(
         config,
@@ -129,6 +130,16 @@ def _assemble(
         tie_order=context.catalog.tie_order,
         epochs=trained.epochs,
     )
+
+
+def _key_of(cases: Holdout, context: FitContext) -> str:
+    """Sha256 (hex) of whom epochs are judged by: with other cases, another epoch may be the best."""
+    queries, seed = cases.queries, np.array([context.seed])
+    exclude = (None, None) if queries.exclude is None else (queries.exclude.offsets, queries.exclude.values)
+    digest = hashlib.sha256()
+    for array in (seed, cases.targets, queries.offsets, queries.items, *exclude, queries.allow, context.catalog.active):
+        digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _judge(cases: Holdout, assemble: Callable[[Trained], SequenceRetriever], seed: int) -> Callable[[Trained], float]:

@@ -52,7 +52,7 @@ class Lesson:
         windows: parts of histories.
         shares: Float64[n], how large a part of all targets an item is; sums to 1.
         texts: Float32[n, e], embeddings of the texts, centred, length one; None where texts are not read.
-        key: of the data; equal keys, equal data.
+        key: of the data, those that a judge has too; equal keys, equal data.
     """
 
     windows: Windows

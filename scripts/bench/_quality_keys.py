@@ -23,6 +23,9 @@ SHOWN = frozenset({"plots.py", "tables.py"})
 STEERS = frozenset({"__init__.py", "cases.py", "metrics.py"})
 """Of llmrec.evaluate: what training stops early by."""
 
+GIVEN = (("_quality_cases.py", ("HOLDOUTS", "log_for", "shuffled_ties")), ("_quality_job.py", ("shuffled",)))
+"""Of the files that measure, by name: what decides which log and which catalog a fit is given."""
+
 
 def digest(values: Any) -> str:
     """Sha256 (hex) of JSON values."""
@@ -42,7 +45,7 @@ def code_version(of: Literal["fit", "measure", "external"]) -> str:
     Comments, docstrings and layout do not count; prompt templates and the versions of libraries do.
     """
     if of == "external":
-        return _hash([*_files(PACKAGE / "data"), BENCH / "sasrec.py"])
+        return digest([_hash([*_files(PACKAGE / "data"), BENCH / "sasrec.py"]), _given()])
     files = [path for path in _files(PACKAGE) if path.relative_to(PACKAGE).parts[0] not in NO_MATTER]
     evaluate = [path for path in files if path.parent.name == "evaluate"]
     own = [BENCH / "_quality_job.py", BENCH / "_quality_cases.py"]
@@ -50,7 +53,16 @@ def code_version(of: Literal["fit", "measure", "external"]) -> str:
         return _hash([path for path in files if path not in evaluate or path.name not in SHOWN] + own)
     rest = [path for path in files if path not in evaluate or path.name in STEERS]
     templates = [path for folder in PROMPTS if folder.is_dir() for path in sorted(folder.rglob("*.toml"))]
-    return digest([_hash([*rest, *templates]), libraries()])
+    return digest([_hash([*rest, *templates]), _given(), libraries()])
+
+
+def _given() -> list[str]:
+    """What `GIVEN` names, as Python understands it."""
+    found = []
+    for name, wanted in GIVEN:
+        known = {_name(node): node for node in _plain((BENCH / name).read_text(encoding="utf-8")).body}
+        found += [ast.dump(known[one]) for one in wanted]
+    return found
 
 
 def libraries() -> dict[str, str]:
@@ -66,12 +78,24 @@ def libraries() -> dict[str, str]:
 
 def meaning(source: str) -> str:
     """What Python makes of a module, without its docstrings, as text."""
+    return ast.dump(_plain(source))
+
+
+def _plain(source: str) -> ast.Module:
     tree = ast.parse(source)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [one for one in body if not _is_text(one)]  # type: ignore[attr-defined]
-    return ast.dump(tree)
+    return tree
+
+
+def _name(node: ast.stmt) -> str:
+    """What a statement of a module defines, or ""."""
+    if isinstance(node, ast.AnnAssign | ast.Assign):
+        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+        return target.id if isinstance(target, ast.Name) else ""
+    return node.name if isinstance(node, ast.FunctionDef | ast.ClassDef) else ""
 
 
 def _is_text(node: ast.AST) -> bool:

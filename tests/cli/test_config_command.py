@@ -46,7 +46,7 @@ def wrong(schema, values):
     return [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(values)]
 
 
-@pytest.mark.parametrize("options", [[], ["--set", "stages.hybrid.retrievers.ease.l2=100"]])
+@pytest.mark.parametrize("options", [[], ["--set", "stages.hybrid.retrievers.next_item.l2=100"]])
 def test_the_default_shown_is_a_file_that_says_the_same(run, tmp_path, options):
     result = run("config", "show", *options)
     assert result.code == 0

@@ -40,10 +40,8 @@ def movies():
 
 
 @pytest.fixture
-def tiny_demo(movies, bert, pair_model, monkeypatch):
+def tiny_demo(movies, bert, monkeypatch):
     """Let the demo load the tiny data, and its default pipeline use tiny models."""
-    from llmrec.models import PairScorer
-
     honest = Config.from_dict
 
     def config(**_):
@@ -53,16 +51,14 @@ def tiny_demo(movies, bert, pair_model, monkeypatch):
                     {
                         "name": "hybrid",
                         "keep": 20,
-                        "retrievers": {"popularity": {}, "ease": {"l2": 5.0}, "dense": {"encoder": str(bert)}},
+                        "retrievers": {"popularity": {}, "next_item": {"l2": 5.0}, "dense": {"encoder": str(bert)}},
                     },
-                    {"name": "rerank", "scorers": {"cross_encoder": {"base": str(bert), "cases": 8}}},
                 ]
             }
         )
 
     monkeypatch.setattr(data_package, "load_dataset", lambda name, progress=None: movies)
     monkeypatch.setattr("llmrec.config.Config", config)
-    monkeypatch.setattr("llmrec.train.pair_scorer.train_pair_scorer", lambda *_, **__: PairScorer.load(str(pair_model)))
 
 
 @pytest.mark.usefixtures("tiny_demo")
@@ -70,7 +66,7 @@ def test_runs_twice_and_fits_once(run, tmp_path):
     out = tmp_path / "bundle"
     first = run("demo", "--out", out, "--json")
     assert first.code == 0, first.err
-    assert "fitting cross_encoder" in first.err
+    assert "fitting next_item" in first.err
     second = run("demo", "--out", out, "--json")
     assert "fitting" not in second.err
     assert second.json == first.json
@@ -81,7 +77,7 @@ def test_runs_twice_and_fits_once(run, tmp_path):
     assert all(set(entry) == EXPLAINED for user in shown["users"] for entry in user["recommendations"])
     assert set(shown["new_item"]) == {"item", "of", "ranks", "nearest"}
     assert shown["new_item"]["of"] == 61
-    assert set(shown["results"]) == {"rows", "tests", "protocol", "sample"}
+    assert set(shown["results"]) == {"rows", "tests", "protocol"}
     assert shown["bundle"] == str(out)
 
     table = run("demo", "--out", out, "--wish", "[/nope] :smile:", "--title", "[red]Robot")

@@ -90,6 +90,19 @@ def test_for_serving_only_the_last_ones_check(run, data, asked, tmp_path):
     assert validation.targets.tolist() == split.test.targets.tolist()
 
 
+def test_says_that_nobody_could_be_measured_with(run, data, tmp_path, monkeypatch):
+    record = {"finished": True, "pairs": 1, "steps": 1, "seconds": 0.1, "before": None, "checks": [], "best": None}
+
+    def spy(config, catalog, train, validation, out, *, options):
+        out.mkdir()
+        (out / "training.json").write_text(json.dumps(record))
+
+    monkeypatch.setattr("llmrec.train.train_encoder", spy)
+    result = run("train", "encoder", "--dataset", data, "--out", tmp_path / "m")
+    assert result.code == 0, result.err
+    assert "not measured: no user has enough interactions" in result.out
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -19,6 +19,7 @@ from llmrec.retrieve import (
     DenseConfig,
     EaseConfig,
     ItemKnnConfig,
+    LookalikeConfig,
     MultVaeConfig,
     NextItemConfig,
     PopularityConfig,
@@ -29,6 +30,7 @@ from llmrec.retrieve import (
     fit_dense,
     fit_ease,
     fit_item_knn,
+    fit_lookalike,
     fit_multvae,
     fit_next_item,
     fit_popularity,
@@ -50,6 +52,12 @@ def _sequence(get, work, **settings):
     sizes = {"encoder": str(get("bert")), "item_template": "item/title", "dim": 8, "epochs": 2, "max_length": 4}
     context = FitContext("sequence", get("catalog"), get("interactions"), work=work)
     return component.fit(context, component.config.model_validate({**sizes, **settings}))
+
+
+def _lookalike(get, **settings):
+    config = LookalikeConfig(encoder=str(get("bert")), item_template="item/title", **settings)
+    context = FitContext("lookalike", get("catalog"), get("interactions"))
+    return fit_lookalike(context, config, TextEncoder.load(config.encoder))
 
 
 def _tuned(get):
@@ -88,6 +96,8 @@ MAKERS = {
         "next_item": _log_model(fit_next_item, NextItemConfig(l2=5.0)),
         "next_item/text": _log_model(fit_next_item, NextItemConfig(l2=5.0, text_weight=2.0, top=5)),
         "transition": _log_model(fit_transition, TransitionConfig(neighbours=4)),
+        "lookalike": lambda get: _lookalike(get, neighbours=3),
+        "lookalike/all": lambda get: _lookalike(get, transition=TransitionConfig(neighbours=2), index="hnsw"),
         "sequence": lambda get: _sequence(get, get("work"), items="both"),
         "sequence/text": lambda get: _sequence(get, get("work"), items="text", loss="sampled", negatives=4),
         "sequence/id": lambda get: _sequence(get, get("work"), items="id", architecture="gru"),

@@ -12,6 +12,7 @@ import pytest
 
 import llmrec
 from llmrec import Config, Item
+from llmrec.config import StageConfig
 
 pytestmark = pytest.mark.e2e
 
@@ -25,8 +26,8 @@ def holdout(data):
 
 @pytest.fixture(scope="module")
 def hybrid(data):
-    """The default pipeline without its rerank stage; it has never seen the last interactions."""
-    return llmrec.fit(Config(stages=Config().stages[:1]), data.catalog, data.interactions, holdout="last")
+    """The default pipeline; it has never seen the last interactions."""
+    return llmrec.fit(Config(), data.catalog, data.interactions, holdout="last")
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +59,17 @@ def genres(data, recommendations):
     return [record["genres"] for record in data.catalog.records(rows)]
 
 
-def test_ease_reproduces_its_published_figures_here(reports):
+def test_ease_reproduces_its_published_figures_here(data, holdout):
     """Benchmarks of this project: EASE, lambda 200, history weighted by 0.8 ** age, leave-last-out."""
-    assert reports["ease"].metrics["NDCG@10"].mean == pytest.approx(0.1060, abs=0.002)
-    assert reports["ease"].metrics["Recall@10"].mean == pytest.approx(0.1983, abs=0.002)
-    assert reports["ease"].card.n_users == 943
+    from llmrec.evaluate import Case, judge, parts
+
+    alone = Config.from_dict({"stages": [{"name": "alone", "retrievers": {"popularity": {}, "ease": {"l2": 200.0}}}]})
+    fitted = llmrec.fit(alone, data.catalog, data.interactions, holdout="last")
+    ease = parts(fitted)["ease"]
+    report = judge(data.interactions, {"ease": Case(ease, holdout)})["ease"]
+    assert report.metrics["NDCG@10"].mean == pytest.approx(0.1060, abs=0.002)
+    assert report.metrics["Recall@10"].mean == pytest.approx(0.1983, abs=0.002)
+    assert report.card.n_users == 943
 
 
 def test_every_part_works(reports):
@@ -74,7 +81,8 @@ def test_every_part_works(reports):
 def test_hybrid_is_not_worse_than_its_best_part(reports):
     from llmrec.evaluate import compare_pairs
 
-    best = max(("popularity", "ease", "dense"), key=lambda name: reports[name].metrics["NDCG@10"].mean)
+    parts = ("popularity", "next_item", "transition", "dense")
+    best = max(parts, key=lambda name: reports[name].metrics["NDCG@10"].mean)
     found = compare_pairs(reports["hybrid"], reports[best])
     assert found.difference >= 0 or found.p_value > 0.05, str(found)
 
@@ -124,8 +132,10 @@ def test_an_unchanged_catalog_is_not_embedded_again(data, hybrid, tmp_path):
 
 def test_cross_encoder_is_trained_used_and_saved(data, tmp_path):
     """A training run too short to help, through the same code as the long one."""
-    first, last = Config().stages
-    short = last.model_copy(update={"scorers": {"cross_encoder": {"cases": 24, "epochs": 1}}, "tuning_users": 8})
+    first = Config().stages[0].model_copy(update={"keep": 20})
+    # check_share 0: what is trained is kept, better or not
+    scorers = {"cross_encoder": {"cases": 24, "epochs": 1, "check_share": 0}}
+    short = StageConfig(name="rerank", keep=20, scorers=scorers, tuning_users=8)
     lines: list[str] = []
     cascade = llmrec.fit(
         Config(stages=(first, short)), data.catalog, data.interactions, holdout="last", progress=lines.append

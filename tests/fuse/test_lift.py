@@ -120,9 +120,7 @@ def test_of_a_known_item_missing_evidence_speaks_against_it():
     """Two columns of equal weight, of which the second does not name one of the items: no shared word, say."""
     columns = {"seen": np.float32([[3, 2, NAN]]), "words": np.float32([[NAN, 2, 1]])}
     candidates = Candidates(np.int32([[4, 7, 2]]), columns)
-    fusion = ReciprocalRankFusion(
-        "rrf", RrfConfig(constant=10), {"seen": 1.0, "words": 1.0}, (), Lift(("seen",), 0.5)
-    )
+    fusion = ReciprocalRankFusion("rrf", RrfConfig(constant=10), {"seen": 1.0, "words": 1.0}, (), Lift(("seen",), 0.5))
     found = fusion.fuse(Queries.from_lists([[]]), candidates)[0]
     new = 2 / 12 * (0.5 + 0.5 * 0.5)  # the other column speaks for it, at a share of a half and half of the weight
     np.testing.assert_allclose(found, [2 / 11 * (1e-3 + (1 - 1e-3) / 2), 1 / 12 + 1 / 11, new], rtol=1e-5)

@@ -90,12 +90,13 @@ def test_compressed_vectors_are_scored_exactly_too(ivfpq, big, rng):
         np.testing.assert_array_equal(alone.items[0], found.items[row])
 
 
+@pytest.mark.parametrize("count", [20, 40])
 @pytest.mark.parametrize("share", [0.5, 0.05, 0.005])
-def test_a_filter_leaves_full_lists(nearest, vectors, many, rng, share):
+def test_a_filter_leaves_full_lists(nearest, vectors, many, rng, share, count):
     """However few are allowed: k come back where there are k, and a strict filter is answered exactly."""
     allowed = rng.random(N) < share
-    queries = units(rng, 20)
-    found = nearest.search(queries, replace(asking(20), allow=allowed), K, many).items
+    queries = units(rng, count)
+    found = nearest.search(queries, replace(asking(count), allow=allowed), K, many).items
     assert ((found >= 0).sum(axis=1) == min(K, allowed.sum())).all()
     assert allowed[found[found >= 0]].all()
     if share < 0.1 or nearest.report["kind"] == "exact":

@@ -127,6 +127,34 @@ def test_which_code_decides_what(bench, monkeypatch):
     keys.code_version.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("file", "said", "other", "moved"),
+    [
+        ("_quality_cases.py", '"seen": "last"', '"seen": "time"', True),
+        ("_quality_cases.py", "without_last(log)", "without_last(log, 4)", True),
+        ("_quality_cases.py", "random(len(log))", "random(len(log)) + 1", True),
+        ("_quality_cases.py", 'WARM = "warm targets"', 'WARM = "warm"', False),
+        ("_quality_job.py", "permutation(len(catalog))", "permutation(len(catalog))[::-1]", True),
+        ("_quality_job.py", "DEEP = 200", "DEEP = 100", False),
+    ],
+)
+def test_what_a_fit_is_given_decides_its_key(bench, monkeypatch, tmp_path, file, said, other, moved):
+    keys = bench["_quality_keys"]
+    for path in keys.BENCH.glob("*.py"):
+        (tmp_path / path.name).write_text(path.read_text())
+    monkeypatch.setattr(keys, "BENCH", tmp_path)
+
+    def versions():
+        keys.code_version.cache_clear()
+        return keys.code_version("fit"), keys.code_version("external")
+
+    before, text = versions(), (tmp_path / file).read_text()
+    assert text.count(said) == 1
+    (tmp_path / file).write_text(text.replace(said, other))
+    assert all((one != two) == moved for one, two in zip(before, versions(), strict=True))
+    keys.code_version.cache_clear()
+
+
 def test_shares_have_intervals_that_hold_them(bench):
     share_interval = bench["_quality_tables"].share_interval
     rng = np.random.default_rng(0)

@@ -51,6 +51,16 @@ def test_weights_and_missing_times_are_carried_along(interactions):
         assert cases.queries.weights[low:high].tolist() == list(range(start, start + high - low))
 
 
+def test_what_was_disliked_is_no_target_but_stays_in_histories(interactions):
+    weights = np.resize(np.array([1.0, -1.0, 0.0], np.float32), len(interactions))
+    weighted, many = replace(interactions, weights=weights), 10**6
+    cases = next_item_cases(weighted, many, seed=0, latest=4)
+    every = next_item_cases(interactions, many, seed=0, latest=4)
+    starts = interactions.offsets[every.user_rows] + np.diff(every.queries.offsets)
+    assert 0 < len(cases) == (weights[starts] > 0).sum() < len(every)
+    assert (cases.queries.weights < 0).any()
+
+
 def test_kinds_and_ratings_are_carried_along(interactions):
     n = len(interactions)
     told = replace(

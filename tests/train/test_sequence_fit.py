@@ -203,6 +203,26 @@ def test_a_run_killed_when_its_patience_was_over_does_not_go_on(fit_one, split, 
     assert steps.taken == 0
 
 
+def test_other_cases_are_another_run(fit_one, split, steps):
+    settings = {"log": split.train, "patience": 3, "epochs": 3}
+    half = np.arange(len(split.validation) // 2)
+    cases = replace(
+        split.validation,
+        user_rows=split.validation.user_rows[half],
+        queries=split.validation.queries.take(half),
+        targets=split.validation.targets[half],
+    )
+    fit_one(**settings, validation=split.validation)
+    for judges, trained in ((split.validation, False), (cases, True), (cases, False), (split.validation, False)):
+        steps.taken = 0
+        fit_one(**settings, validation=judges)
+        assert (steps.taken > 0) == trained
+    nothing_left_out = replace(cases.queries, exclude=Queries.from_lists([[]] * len(half)).histories)
+    steps.taken = 0
+    fit_one(**settings, validation=replace(cases, queries=nothing_left_out))
+    assert steps.taken > 0
+
+
 def test_epochs_are_judged_by_what_is_asked(fit_one, split):
     told = []
     fit_one(log=split.train, validation=split.validation, patience=3, epochs=3, progress=told.append)

@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -221,6 +223,15 @@ def test_adapters_are_merged_and_kept_as_peft_has_them(world, tmp_path):
     assert encoder.encode(["word1"]).shape == (1, 32)
 
 
+def test_adapters_of_a_model_that_is_not_kept_are_merged_only(world, tmp_path):
+    base, catalog, train, _ = world
+    config = config_of(base, lora_rank=2, learning_rate=1e-2, pretrain_epochs=1, epochs=1)
+    train_encoder(config, catalog, train, None, tmp_path / "m")
+    assert (tmp_path / "m" / "model.safetensors").is_file()
+    assert not (tmp_path / "m" / "adapter").exists()
+    assert not (tmp_path / "m" / "pretrained").exists()
+
+
 def test_an_interrupted_training_of_adapters_goes_on(world, tmp_path):
     base, catalog, train, cases = world
     config = config_of(base, lora_rank=2, epochs=1, checks=2)
@@ -281,6 +292,30 @@ def test_the_rate_warms_up_and_falls_to_nothing_with_steps_or_time(monkeypatch):
     assert watch.rate(10) == pytest.approx(0.25 / 0.95)
 
 
+@pytest.mark.parametrize("checked", [False, True])
+def test_a_budget_of_time_is_one_budget_however_often_it_is_killed(monkeypatch, checked):
+    from llmrec.train import encoder_trainer
+
+    clock, log = [100.0], []
+    monkeypatch.setattr(encoder_trainer, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def begin():
+        watch = encoder_trainer.Watch(1000, 2, 2, 1.0, print)
+        watch.on_train_begin(None, SimpleNamespace(global_step=0, log_history=log), None)
+        return watch
+
+    watch, control = begin(), SimpleNamespace(should_save=False, should_evaluate=False, should_training_stop=False)
+    clock[0] += 30.0
+    args = SimpleNamespace(eval_strategy="steps" if checked else "no")
+    watch.on_step_end(args, SimpleNamespace(global_step=1, log_history=log), control)
+    assert control.should_save
+    if checked:
+        log.append({"eval_spent": watch.spent()})  # the evaluator does
+    assert len(log) == 1
+    clock[0] += 1e6  # killed, and begun again much later
+    assert begin().spent() == 30.0
+
+
 @pytest.mark.parametrize("report_to", ["tensorboard", "wandb"])
 def test_a_report_needs_its_package(world, tmp_path, monkeypatch, report_to):
     base, catalog, train, cases = world
@@ -305,6 +340,28 @@ def test_what_else_is_in_the_folder_is_left_alone(world, tmp_path):
     with pytest.raises(ConfigError, match="holds something else"):
         train_encoder(config_of(base), catalog, train, cases, tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "irreplaceable"
+
+
+def test_a_file_is_no_folder(world, tmp_path):
+    base, catalog, train, cases = world
+    (tmp_path / "file").write_text("irreplaceable")
+    with pytest.raises(ConfigError, match="holds something else"):
+        train_encoder(config_of(base), catalog, train, cases, tmp_path / "file")
+
+
+def test_a_kill_in_the_first_moment_leaves_the_folder_usable(world, tmp_path, monkeypatch):
+    base, catalog, train, cases = world
+
+    def die(self, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", die)
+    with pytest.raises(KeyboardInterrupt):
+        train_encoder(config_of(base), catalog, train, cases, tmp_path / "m")
+    monkeypatch.undo()
+    assert [path.name for path in (tmp_path / "m").iterdir()] == ["training.json.new"]
+    with pytest.raises(ConfigError, match="beyond the 32 numbers"):  # it begins, and comes as far as that
+        train_encoder(config_of(base, dims=(64,)), catalog, train, None, tmp_path / "m")
 
 
 def test_settings_that_do_not_fit(world, tmp_path):

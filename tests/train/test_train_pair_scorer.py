@@ -1,5 +1,7 @@
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from llmrec.models import PairScorer
 from llmrec.testing.data import tiny_users
 from llmrec.testing.models import tiny_bert, tiny_cross_encoder
 from llmrec.train import CrossEncoderConfig, PairLists, train_pair_scorer
+from llmrec.train.checkpoint import run_key
 from llmrec.train.pair_scorer import COMPONENT
 
 WORDS = [f"word{n}" for n in range(20)]
@@ -188,6 +191,37 @@ def test_a_killed_run_goes_on_and_ends_the_same(base, tmp_path):
     assert [line for line in told if "trained before" in line] == told
 
 
+def test_a_run_killed_before_its_record_is_there_is_not_lost(base, tmp_path, monkeypatch):
+    config, lists, out = settings(base, checkpoint_minutes=1e-9), lessons(0, 40), tmp_path / "m"
+    honest = Path.replace
+
+    def die(self, target):
+        if Path(target).name == "training.json":
+            raise KeyboardInterrupt
+        return honest(self, target)
+
+    monkeypatch.setattr(Path, "replace", die)
+    with pytest.raises(KeyboardInterrupt):
+        train_pair_scorer(config, lists, out, seed=3)
+    monkeypatch.undo()
+    told = []
+    train_pair_scorer(config, lists, out, seed=3, progress=told.append)
+    assert any("going on after step" in line for line in told)
+    assert sorted(path.name for path in out.glob("*.safetensors")) == ["model.safetensors"]
+    assert not any(line.startswith("cross-encoder: step 1/") for line in told)
+
+
+def test_another_base_in_the_same_folder_is_another_run(spied, monkeypatch, catalog, interactions, tmp_path):
+    keys = []
+    monkeypatch.setattr("llmrec.train.pair_scorer.run_key", lambda **parts: keys.append(run_key(**parts)) or keys[-1])
+    for seed in (0, 0, 1):
+        shutil.rmtree(tmp_path / "base", ignore_errors=True)
+        base = tiny_bert(tmp_path / "base", words=WORDS, seed=seed)
+        fit(config_of(base), catalog, interactions, holdout="last")
+    one, same, other = keys
+    assert one == same != other
+
+
 def replaced(config, **others):
     return config.model_copy(update=others)
 
@@ -292,6 +326,29 @@ def test_no_case_both_teaches_and_tunes(spied, monkeypatch, bert, catalog, inter
     plain = replaced(config_of(bert), stages=config_of(bert).stages[:1])
     fit(plain, catalog, interactions, holdout="last")
     assert seen["hybrid_fusion"] == [everyone], "without such a scorer all cases are tuned on"
+
+
+def test_two_such_scorers_share_no_case(spied, monkeypatch, bert, catalog, interactions):
+    """A later one learns from lists that an earlier one has ordered, which must not know what is in them."""
+    seen = {"cross_encoder": set(), "second": set(), "last_fusion": set(), "rerank_fusion": set()}
+    from llmrec.build import _fit_one
+
+    def watch(setting, context):
+        if setting.name in seen:
+            seen[setting.name] = set(context.validation.user_rows.tolist())
+        return _fit_one(setting, context)
+
+    monkeypatch.setattr("llmrec.build._fit_one", watch)
+    table = config_of(bert).model_dump()
+    [first] = table["stages"][1]["scorers"].values()
+    third = {"name": "last", "keep": 6, "scorers": {"second": {**first, "type": "cross_encoder"}}}
+    fit(Config.from_dict({**table, "stages": [*table["stages"], third]}), catalog, interactions, holdout="last")
+    own, second, tuned = seen["cross_encoder"], seen["second"], seen["last_fusion"]
+    assert own
+    assert second
+    assert not own & second
+    assert not (own | second) & tuned
+    assert tuned == seen["rerank_fusion"]
 
 
 def test_lists_are_what_the_first_stage_ranks(spied, bert, catalog, interactions):

@@ -108,7 +108,7 @@ def test_the_schema_knows_the_table():
         ("hybrid.close.depth", ("stages", 0, "retrievers", "close", "depth"), 200),
         ("hybrid.keep", ("stages", 0, "keep"), 200),
         ("last.tuning_users", ("stages", 1, "tuning_users"), 5_000),
-        ("hybrid.fusion.constant", ("stages", 0, "fusion", "constant"), 60.0),
+        ("hybrid.fusion.constant", ("stages", 0, "fusion", "constant"), 20.0),
         ("hybrid.fusion.weights.ease", ("stages", 0, "fusion", "weights", "ease"), 2.0),
         ("hybrid.fusion.weights.close", ("stages", 0, "fusion", "weights", "close"), None),
         ("last.fusion.weights.hybrid", ("stages", 1, "fusion", "weights", "hybrid"), None),
