@@ -14,7 +14,7 @@ from llmrec.data import Holdout, Interactions
 from llmrec.pipeline import Recommender
 from llmrec.retrieve import Retriever
 from llmrec.stage import score_candidates
-from llmrec.types import BoolArray, Candidates, Csr, Int64Array, Queries
+from llmrec.types import BoolArray, Candidates, Int64Array, Queries
 
 __all__ = ["Columns", "Simulation"]
 
@@ -125,32 +125,6 @@ class Simulation:
 
     def _queries(self, rows: Int64Array, items: BoolArray) -> Queries:
         """The queries of some cases as they would be if some items were new."""
-        queries = without_items(self.cases.queries.take(rows), items)
+        queries = self.cases.queries.take(rows).without_items(items)
         known = np.bincount(self.train.items, minlength=self.train.catalog_size) > 0
         return replace(queries, allow=known if queries.allow is None else known & queries.allow)
-
-
-def without_items(queries: Queries, items: BoolArray) -> Queries:
-    """Return queries that know nothing of some items, Bool[n_items]: neither in histories nor among the excluded."""
-    offsets, places = _left(queries.histories, items)
-    exclude = queries.exclude
-    if exclude is not None:
-        excluded, kept = _left(exclude, items)
-        exclude = Csr(excluded, exclude.values[kept])
-    return replace(
-        queries,
-        offsets=offsets,
-        items=queries.items[places],
-        times=None if queries.times is None else queries.times[places],
-        weights=None if queries.weights is None else queries.weights[places],
-        kinds=None if queries.kinds is None else queries.kinds[places],
-        ratings=None if queries.ratings is None else queries.ratings[places],
-        exclude=exclude,
-    )
-
-
-def _left(rows: Csr, items: BoolArray) -> tuple[Int64Array, Int64Array]:
-    """Offsets of the rows without some items, and the places of what is left."""
-    keep = ~items[rows.values]
-    counts = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)]).astype(np.int64)
-    return counts[rows.offsets], np.flatnonzero(keep).astype(np.int64)

@@ -26,6 +26,7 @@ __all__ = [
     "Ranking",
     "Recommendation",
     "State",
+    "filter_rows",
     "select_rows",
 ]
 
@@ -61,6 +62,11 @@ class Csr:
         offsets, picked = select_rows(self.offsets, rows)
         return Csr(offsets, self.values[picked])
 
+    def where(self, keep: BoolArray) -> Csr:
+        """Return the same rows with some of their values only, Bool[nnz]."""
+        offsets, picked = filter_rows(self.offsets, keep)
+        return Csr(offsets, self.values[picked])
+
     @classmethod
     def from_lists(cls, rows: Sequence[Sequence[int]]) -> Csr:
         """Build from one list of catalog rows per row."""
@@ -76,6 +82,20 @@ def check_offsets(offsets: Int64Array, nnz: int) -> None:
         raise ValueError(f"offsets must run from 0 to {nnz}, got {offsets[:1]}..{offsets[-1:]}")
     if (np.diff(offsets) < 0).any():
         raise ValueError("offsets must never decrease")
+
+
+def filter_rows(offsets: Int64Array, keep: BoolArray) -> tuple[Int64Array, Int64Array]:
+    """Keep some values of a CSR layout.
+
+    Args:
+        offsets: Int64[n + 1].
+        keep: Bool[nnz], the values to keep.
+
+    Returns:
+        The new offsets Int64[n + 1], and Int64[nnz'] positions into the old values.
+    """
+    counts = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)]).astype(np.int64)
+    return counts[offsets], np.flatnonzero(keep).astype(np.int64)
 
 
 def select_rows(offsets: Int64Array, rows: Int64Array) -> tuple[Int64Array, Int64Array]:
@@ -152,6 +172,22 @@ class Queries:
             return np.zeros(len(self), dtype=np.bool_)
         return np.fromiter((bool(t) for t in self.texts), dtype=np.bool_, count=len(self))
 
+    def without_items(self, items: BoolArray) -> Queries:
+        """Return queries that know nothing of some items, Bool[n_items]: not in histories, nor among the excluded."""
+        offsets, picked = filter_rows(self.offsets, ~items[self.items])
+        exclude = None if self.exclude is None else self.exclude.where(~items[self.exclude.values])
+        return replace(self, offsets=offsets, exclude=exclude, **self._entries(picked))
+
+    def _entries(self, picked: Int64Array) -> dict[str, Any]:
+        """Some entries of the histories, Int64[nnz'], in every array that has one value for each."""
+        return {
+            "items": self.items[picked],
+            "times": None if self.times is None else self.times[picked],
+            "weights": None if self.weights is None else self.weights[picked],
+            "kinds": None if self.kinds is None else self.kinds[picked],
+            "ratings": None if self.ratings is None else self.ratings[picked],
+        }
+
     def take(self, rows: Int64Array) -> Queries:
         """Return the given queries, in the given order."""
         rows = np.asarray(rows, dtype=np.int64)
@@ -159,11 +195,7 @@ class Queries:
         return replace(
             self,
             offsets=offsets,
-            items=self.items[picked],
-            times=None if self.times is None else self.times[picked],
-            weights=None if self.weights is None else self.weights[picked],
-            kinds=None if self.kinds is None else self.kinds[picked],
-            ratings=None if self.ratings is None else self.ratings[picked],
+            **self._entries(picked),
             at=None if self.at is None else self.at[rows],
             profiles=None if self.profiles is None else {k: [v[r] for r in rows] for k, v in self.profiles.items()},
             texts=None if self.texts is None else [self.texts[r] for r in rows],

@@ -10,7 +10,7 @@ from llmrec.config import Config
 from llmrec.data import Holdout, leave_last_out
 from llmrec.fuse import Features
 from llmrec.retrieve import Bm25Config, EaseConfig, fit_bm25, fit_ease, fit_popularity
-from llmrec.simulate import GROUPS, Columns, Simulation, without_items
+from llmrec.simulate import GROUPS, Columns, Simulation
 from llmrec.testing.data import tiny_catalog, tiny_interactions
 from llmrec.types import Candidates, Csr, Queries
 
@@ -129,14 +129,14 @@ def test_without_items_by_hand():
         ratings=np.float32([5, 4, 3, 2, 1]),
         exclude=Csr.from_lists([[4, 0], [4], []]),
     )
-    found = without_items(queries, np.arange(6) == 4)
+    found = queries.without_items(np.arange(6) == 4)
     assert [list(row) for row in (found.histories[i] for i in range(3))] == [[2], [], [1]]
     assert [list(found.exclude[i]) for i in range(3)] == [[0], [], []]
     np.testing.assert_array_equal(found.times, [2, 4])
     np.testing.assert_array_equal(found.weights, [2, 4])
     np.testing.assert_array_equal(found.kinds, [1, 1])
     np.testing.assert_array_equal(found.ratings, [4, 2])
-    bare = without_items(Queries.from_lists([[4, 1]]), np.arange(6) == 4)
+    bare = Queries.from_lists([[4, 1]]).without_items(np.arange(6) == 4)
     assert (bare.exclude, bare.times, bare.weights, bare.items.tolist()) == (None, None, None, [1])
 
 

@@ -63,7 +63,8 @@ def fit_weights(values: Mapping[str, Float32Array], wanted: BoolArray, there: Bo
     choices = _choices([values[name] for name in names], wanted, there, taught)
     start = np.ones(len(names))
     found = minimize(_loss, start, args=(choices,), jac=True, bounds=[(0.0, LARGEST)] * len(names), method="L-BFGS-B")
-    weights = np.round(found.x / found.x.max(initial=0.0), 3) if found.x.max(initial=0.0) > 0 else start
+    largest = found.x.max(initial=0.0)
+    weights = np.round(found.x / largest, 3) if largest > 0 else start
     weights[weights < NOTHING] = 0.0
     each = dict(zip(names, weights.tolist(), strict=True))
     return {name: each[name] for name in values}

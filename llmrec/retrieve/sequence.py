@@ -16,7 +16,7 @@ from llmrec.retrieve.base import retrieve_dense_scores
 from llmrec.retrieve.dense import encoder_folder
 from llmrec.retrieve.vectors import Vectors
 from llmrec.text import Template, render_items, warn_unknown
-from llmrec.types import BoolArray, Csr, Float32Array, Int32Array, Queries, Ranking, State
+from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
 
 __all__ = ["ItemVectors", "SequenceConfig", "SequenceRetriever", "TextAdaptor", "TextPart", "centred", "load_sequence"]
 
@@ -246,7 +246,7 @@ class SequenceRetriever:
 
     def _states(self, queries: Queries, vectors: Float32Array) -> tuple[Float32Array, BoolArray]:
         """Float32[n, dim], what the network makes of each history; Bool[n], False where it could read nothing."""
-        histories = _kept(queries.histories, self.items.known)
+        histories = queries.histories.where(self.items.known[queries.items])
         return self.network.encode(histories, vectors), np.diff(histories.offsets) > 0
 
     def _all(self, queries: Queries, vectors: Float32Array) -> Float32Array:
@@ -255,15 +255,6 @@ class SequenceRetriever:
         scores[:, ~self.items.known] = np.nan
         scores[~usable] = np.nan
         return np.asarray(scores, dtype=np.float32)
-
-
-def _kept(histories: Csr, known: BoolArray) -> Csr:
-    """The histories without items of which nothing is known."""
-    if known.all():
-        return histories
-    keep = known[histories.values]
-    counts = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])
-    return Csr(counts[histories.offsets], histories.values[keep])
 
 
 def load_sequence(name: str, state: State, catalog: Catalog) -> SequenceRetriever:

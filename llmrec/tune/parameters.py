@@ -85,7 +85,7 @@ def read_parameters(space: Space, config: Config) -> tuple[Parameter, ...]:
     if not space.root:
         raise ConfigError(
             "there is nothing to tune: the configuration has no table [tune]; give it lines such as "
-            '"hybrid.ease.l2" = { low = 10, high = 1000, log = true }'
+            '"hybrid.next_item.l2" = { low = 10, high = 1000, log = true }'
         )
     found = [_parameter(path, values, config) for path, values in space.root.items()]
     places = [parameter.place for parameter in found]
