@@ -30,6 +30,7 @@ from llmrec.data import (
     with_profiles,
 )
 from llmrec.errors import ConfigError, DataError, MissingExtraError
+from llmrec.kept import fit_kept, fit_key, kept_folder
 from llmrec.pipeline import Recommender, Searches
 from llmrec.policy import Policy
 from llmrec.simulate import Columns, Simulation
@@ -83,7 +84,9 @@ def fit(
             trains on, its validation cases are for tuning only, its test is never seen. `"last"`: each user's last
             interaction. `"time"`: whatever came after a moment. `"cold-items"`: every tenth item altogether, and
             each user's last interaction. `"cold-users"`: every tenth user altogether.
-        work: folder for what training writes; none: a temporary one, removed when Python ends.
+        work: folder for what training writes, and for every retriever of the first stage once it is fitted: the same
+            fit in the same folder goes on where it was, another one takes from it what is the same. None: a temporary
+            one, removed when Python ends.
         progress: told what is going on, in a few words.
 
     Returns:
@@ -115,13 +118,15 @@ def fit(
     context = replace(context, validation=cases)
     stages: tuple[Stage, ...] = ()
     recommender: Recommender | None = None
-    for stage in config.stages:
-        stages = (*stages, _fit_stage(stage, context, recommender, own))
+    # only the first stage's: what comes later may learn from the stages before it
+    folders = (None if work is None else kept_folder(work), *[None] * len(config.stages))
+    for stage, folder in zip(config.stages, folders, strict=False):
+        stages = (*stages, _fit_stage(stage, context, recommender, own, folder))
         recommender = _assemble(config, material, catalog, stages, policies)
     if material.final is not material.train:
         progress("fitting the retrievers again, now on all interactions")
-        context = replace(context, train=material.final, validation=None)  # it is trained on now
-        stages = tuple(_refit(done, stage, context) for done, stage in zip(stages, config.stages, strict=True))
+        both = zip(stages, config.stages, folders, strict=False)
+        stages = tuple(_refit(done, stage, context, material.final, folder) for done, stage, folder in both)
     about = describe_fit(config, catalog, interactions, holdout, users)
     return replace(_assemble(config, material, catalog, stages, policies), about=about)
 
@@ -201,11 +206,15 @@ def _assemble(
 
 
 def _fit_stage(
-    config: StageConfig, context: FitContext, before: Recommender | None, own: Mapping[str, Holdout]
+    config: StageConfig,
+    context: FitContext,
+    before: Recommender | None,
+    own: Mapping[str, Holdout],
+    kept: Path | None,
 ) -> Stage:
     """Fit a stage's components, those that take cases on their own ones, then tune its fusion on validation cases."""
     context = replace(context, first_stage=before)
-    retrievers = tuple((_fit_one(s, context), s.depth) for s in _settings(config, "retriever"))
+    retrievers = tuple((_fit_one(s, context, kept), s.depth) for s in _settings(config, "retriever"))
     scorers = tuple(
         _fit_one(s, replace(context, validation=own.get(s.name, context.validation)))
         for s in _settings(config, "scorer")
@@ -222,10 +231,13 @@ def _fit_stage(
     return Stage(config.name, retrievers, scorers, _fit_one(fusion, context), config.keep)
 
 
-def _refit(stage: Stage, config: StageConfig, context: FitContext) -> Stage:
-    fitted = zip(_settings(config, "retriever"), stage.retrievers, strict=True)
-    retrievers = tuple((_fit_one(s, replace(context, earlier=done)), s.depth) for s, (done, _) in fitted)
-    return replace(stage, retrievers=retrievers)
+def _refit(stage: Stage, config: StageConfig, tuned: FitContext, final: Interactions, kept: Path | None) -> Stage:
+    """Fit a stage's retrievers again, on the validation cases too: `tuned` is what they were fitted on before."""
+    context, retrievers = replace(tuned, train=final, validation=None), []
+    for settings, (done, depth) in zip(_settings(config, "retriever"), stage.retrievers, strict=True):
+        about = "" if kept is None else fit_key(settings, tuned)
+        retrievers.append((_fit_one(settings, replace(context, earlier=done), kept, about), depth))
+    return replace(stage, retrievers=tuple(retrievers))
 
 
 def _settings(config: StageConfig, role: Literal["retriever", "scorer"]) -> list[Settings]:
@@ -233,9 +245,12 @@ def _settings(config: StageConfig, role: Literal["retriever", "scorer"]) -> list
     return [resolve(name, table, role, config.name) for name, table in tables.items()]
 
 
-def _fit_one(settings: Settings, context: FitContext) -> Any:
+def _fit_one(settings: Settings, context: FitContext, kept: Path | None = None, about: str = "") -> Any:
+    context = replace(context, name=settings.name)
     context.progress(f"fitting {settings.name}")
-    return settings.component.fit(replace(context, name=settings.name), settings.values)
+    if kept is None:
+        return settings.component.fit(context, settings.values)
+    return fit_kept(settings, context, kept, about)
 
 
 def _prepared(cases: Holdout, policies: tuple[Policy, ...]) -> Holdout:

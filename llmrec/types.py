@@ -6,8 +6,10 @@ handful of arrays, never ten million Python objects.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +166,19 @@ class Queries:
     def histories(self) -> Csr:
         """The histories as ragged rows, oldest first."""
         return Csr(self.offsets, self.items)
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 (hex) over everything that is asked."""
+        digest = hashlib.sha256()
+        for name in (one.name for one in fields(self)):
+            value = getattr(self, name)
+            for part in (value.offsets, value.values) if isinstance(value, Csr) else (value,):
+                is_array = isinstance(part, np.ndarray)
+                about = [name, str(part.dtype), part.shape] if is_array else [name, part]
+                digest.update(json.dumps(about, default=str, sort_keys=True).encode())
+                digest.update(np.ascontiguousarray(part).tobytes() if is_array else b"")
+        return digest.hexdigest()
 
     @property
     def wishes(self) -> BoolArray:

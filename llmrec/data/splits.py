@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -39,6 +40,14 @@ class Holdout:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 (hex) over users, what they are asked, and what they should answer."""
+        digest = hashlib.sha256(self.queries.fingerprint.encode())
+        for array in (self.user_rows, self.targets):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

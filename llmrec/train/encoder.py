@@ -133,8 +133,7 @@ def training_key(
     ):
         digest.update(part.encode() + b"\0")
     if validation is not None:
-        digest.update(np.ascontiguousarray(validation.user_rows).tobytes())
-        digest.update(np.ascontiguousarray(validation.targets).tobytes())
+        digest.update(validation.fingerprint.encode())
     return digest.hexdigest()
 
 

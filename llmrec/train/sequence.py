@@ -69,7 +69,9 @@ def fit_sequence(context: FitContext, config: SequenceConfig) -> SequenceRetriev
     judge, cases = None, context.validation
     if config.patience is not None and cases is not None and len(cases):
         judge = _judge(cases, assemble, context.seed)
-        lesson = replace(lesson, key=f"{lesson.key} {_key_of(cases, context)}")
+        # with other cases to judge by, another epoch may be the best
+        active = hashlib.sha256(context.catalog.active.tobytes()).hexdigest()
+        lesson = replace(lesson, key=f"{lesson.key} {cases.fingerprint} {active} {context.seed}")
     earlier = context.earlier if isinstance(context.earlier, SequenceRetriever) else None
     trained = train_sequence(
         config,
@@ -130,16 +132,6 @@ def _assemble(
         tie_order=context.catalog.tie_order,
         epochs=trained.epochs,
     )
-
-
-def _key_of(cases: Holdout, context: FitContext) -> str:
-    """Sha256 (hex) of whom epochs are judged by: with other cases, another epoch may be the best."""
-    queries, seed = cases.queries, np.array([context.seed])
-    exclude = (None, None) if queries.exclude is None else (queries.exclude.offsets, queries.exclude.values)
-    digest = hashlib.sha256()
-    for array in (seed, cases.targets, queries.offsets, queries.items, *exclude, queries.allow, context.catalog.active):
-        digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def _judge(cases: Holdout, assemble: Callable[[Trained], SequenceRetriever], seed: int) -> Callable[[Trained], float]:

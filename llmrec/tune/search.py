@@ -19,6 +19,7 @@ from llmrec.config import Config
 from llmrec.data import Catalog, Interactions, Users, split_by
 from llmrec.errors import ConfigError, LlmrecError, MissingExtraError, ModelError
 from llmrec.evaluate import ACCURACY, ProtocolCard, Report, Wanted, benchmark_of, benchmark_on
+from llmrec.kept import forget_kept
 from llmrec.space import Space
 from llmrec.tune.parameters import Parameter, changed, read_parameters, standing
 from llmrec.tune.record import Record, open_record
@@ -106,9 +107,9 @@ def tune(
     fusions are tuned on the third last. Changing what was put aside changes nothing.
 
     The first trial is the pipeline as it stands. A finished trial is on disk at once; a search that was stopped goes on
-    where it was, and gives what it would have given. Models that keep finished training in `work` (`sequence`,
-    `tuned_dense`) are trained once for the same settings. A trial whose settings do not go together, or that runs out
-    of memory, is recorded as failed.
+    where it was, and gives what it would have given. Retrievers of the first stage none of whose settings are searched
+    are fitted once; `sequence` and `tuned_dense` are trained once for the same settings. A trial whose settings do not
+    go together, or that runs out of memory, is recorded as failed.
 
     Args:
         config: the pipeline.
@@ -238,6 +239,8 @@ def _measured(search: _Search, config: Config, models: Path, progress: Callable[
         work=models,
         progress=progress,
     )
+    # no other trial has the same settings; what is not searched is kept for all
+    forget_kept(models, {str(one.place[3]) for one in search.parameters if "retrievers" in one.place})
     benchmark = benchmark_of(recommender, search.log, Wanted((options.cut,), users=options.users))
     progress("measuring")
     return benchmark.measure(recommender, options.holdout)

@@ -297,7 +297,14 @@ def test_a_trained_model_is_trained_once_for_its_settings(shop, log):
     space = Space({"solo.fusion.constant": Range(low=1, high=60)})
     tune(config, space, shop, log, options=TuneOptions(trials=3), progress=said.append)
     assert {line.split(":")[0] for line in said if "epoch" in line} == {"trial 0"}
-    assert sum("trained before" in line for line in said) == 2
+    assert sum("fitted before" in line for line in said if "sequence" in line) == 2
+
+
+def test_what_is_not_searched_is_fitted_once_and_nothing_else_is_kept(shop, log, tmp_path):
+    said = []
+    tune(CONFIG, SPACE, shop, log, options=TuneOptions(trials=3, work=tmp_path), progress=said.append)
+    assert [line.split(":")[1].strip() for line in said if "fitted before" in line] == ["popularity"] * 2
+    assert [path.name.split("-")[0] for path in (tmp_path / "models" / "fitted").iterdir()] == ["popularity"]
 
 
 def test_profiles_reach_the_fit(shop, log, monkeypatch):

@@ -1,0 +1,107 @@
+"""Fitted components kept in a folder, so that a fit that was killed goes on behind the last one it had finished."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Collection
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from llmrec.bundle import read_bundle, read_manifest, sha256_of, write_bundle
+from llmrec.component import FitContext
+from llmrec.config import Settings
+from llmrec.errors import BundleError
+
+__all__ = ["fit_kept", "fit_key", "forget_kept", "kept_folder"]
+
+
+def kept_folder(work: Path) -> Path:
+    """Where a fit that works in a folder keeps what it has finished."""
+    return work / "fitted"
+
+
+def forget_kept(work: Path, names: Collection[str]) -> None:
+    """Remove what is kept of components of these names."""
+    for path in kept_folder(work).glob("*"):
+        if path.name.rpartition("-")[0] in names:
+            shutil.rmtree(path)
+
+
+def fit_kept(settings: Settings, context: FitContext, folder: Path, about: str = "") -> Any:
+    """Fit a component, or bring back what the same fit gave before.
+
+    Args:
+        settings: which component, and its settings.
+        context: what it learns from; no stage stands before it.
+        folder: where finished components are kept, a bundle each, by a hash of all that decides them.
+        about: what else decides it: of a refit, what it follows.
+
+    Returns:
+        The fitted component.
+    """
+    key = fit_key(settings, context, about)
+    path = folder / f"{settings.name}-{key[:16]}"
+    found = _read(path, settings, context)
+    if found is not None:
+        context.progress(f"{settings.name}: fitted before, read from {path}")
+        return found
+    fitted = settings.component.fit(context, settings.values)
+    write_bundle(path, {"component": fitted.component}, {settings.name: fitted.state()})
+    return fitted
+
+
+def fit_key(settings: Settings, context: FitContext, about: str = "") -> str:
+    """Sha256 (hex) of all that a fit's result depends on, but for the machine and unnamed files of a hub."""
+    values = settings.values.model_dump(mode="json")
+    cases, users = context.validation, context.users
+    parts = {
+        "llmrec": version("llmrec"),
+        "component": [settings.component.role, type(settings.values).__module__, type(settings.values).__qualname__],
+        "name": settings.name,
+        "settings": values,
+        "files": [_outside(text) for text in _strings(values)],
+        "catalog": [context.catalog.fingerprint, hashlib.sha256(context.catalog.active.tobytes()).hexdigest()],
+        "train": context.train.fingerprint,
+        "validation": None if cases is None else cases.fingerprint,
+        "users": None if users is None else users.fingerprint,
+        "seed": context.seed,
+        "about": about,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path, settings: Settings, context: FitContext) -> Any:
+    """What is kept there; None where there is nothing, or what is there is damaged or of another format."""
+    try:
+        read_manifest(path)
+    except BundleError:
+        return None
+    try:
+        _, parts = read_bundle(path)
+    except BundleError as error:
+        context.progress(f"{settings.name}: fitting it again: {error}")
+        return None
+    return settings.component.load(settings.name, parts[settings.name], context.catalog)
+
+
+def _strings(values: Any) -> list[str]:
+    """All strings among JSON values."""
+    if isinstance(values, dict):
+        return [text for value in values.values() for text in _strings(value)]
+    if isinstance(values, list):
+        return [text for value in values for text in _strings(value)]
+    return [values] if isinstance(values, str) else []
+
+
+def _outside(text: str) -> Any:
+    """What tells the file or folder that a setting names apart from what stood there before; None if it names none."""
+    path = Path(text).expanduser()
+    if not text or not path.exists():
+        return None
+    if path.is_file():
+        return sha256_of(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return [[str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
