@@ -97,18 +97,41 @@ def top_k(scores: Float32Array, k: int, tie_order: NDArray[np.uint64]) -> Rankin
     k = min(k, scores.shape[1])
     if k == 0 or len(scores) == 0:
         return Ranking(np.empty((len(scores), k), np.int32), np.empty((len(scores), k), np.float32))
-    tie_rank = rank_ties(tie_order)
     scores = np.where(np.isnan(scores), np.float32(-np.inf), scores)
-    keys = (descending_bits(scores) << np.uint64(32)) | tie_rank
-    best = np.argpartition(keys, k - 1, axis=1)[:, :k] if k < scores.shape[1] else None
-    chosen = keys if best is None else np.take_along_axis(keys, best, axis=1)
-    order = np.argsort(chosen, axis=1)
-    items = order if best is None else np.take_along_axis(best, order, axis=1)
-    found = np.take_along_axis(scores, items, axis=1)
-    valid = np.isfinite(found)
-    return Ranking(
-        np.where(valid, items, -1).astype(np.int32), np.where(valid, found, np.float32(0)).astype(np.float32)
-    )
+    keys, places = _contenders(scores, k, rank_ties(tie_order))
+    best = np.argpartition(keys, k - 1, axis=1)[:, :k] if k < keys.shape[1] else np.argsort(keys, axis=1)
+    best = np.take_along_axis(best, np.argsort(np.take_along_axis(keys, best, axis=1), axis=1), axis=1)
+    items = np.take_along_axis(places, best, axis=1)
+    found = np.take_along_axis(scores, np.maximum(items, 0), axis=1)
+    return Ranking(items.astype(np.int32), np.where(items >= 0, found, np.float32(0)).astype(np.float32))
+
+
+def _contenders(
+    scores: Float32Array, k: int, tie_rank: NDArray[np.uint64]
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """All that may be among the k best of a row: what is no worse than the k-th. Few are left to be put in order.
+
+    Args:
+        scores: Float32[n, m], no NaN; -inf does not contend.
+        k: how many are wanted, 1 to m.
+        tie_rank: UInt64[m].
+
+    Returns:
+        UInt64[n, c] keys, smaller ones first, and Int64[n, c] columns, -1 at pads, which come last; c is at least k.
+    """
+    n, m = scores.shape
+    least = np.partition(scores, m - k, axis=1)[:, m - k, None]
+    keep = (scores >= least) & (scores > -np.inf)
+    counts = keep.sum(axis=1)
+    flat = np.flatnonzero(keep)
+    rows = np.repeat(np.arange(n), counts)
+    columns = flat - rows * m
+    spots = np.arange(len(flat)) - np.repeat(np.cumsum(counts) - counts, counts)
+    shape = (n, max(k, int(counts.max())))
+    keys, places = np.full(shape, np.iinfo(np.uint64).max), np.full(shape, -1)
+    keys[rows, spots] = (descending_bits(scores.ravel()[flat]) << np.uint64(32)) | tie_rank[columns]
+    places[rows, spots] = columns
+    return keys, places
 
 
 def rank_ties(tie_order: NDArray[np.uint64]) -> NDArray[np.uint64]:
