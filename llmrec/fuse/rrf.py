@@ -1,10 +1,10 @@
-"""Weighted reciprocal rank fusion; the weights are set by hand or tuned on validation cases."""
+"""Weighted fusion of reciprocal ranks, or of scores; the weights are set by hand or tuned on validation cases."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -22,6 +22,8 @@ __all__ = ["COMPONENT", "ReciprocalRankFusion", "RrfConfig", "fit_rrf"]
 
 CASES = 5_000
 """Enough to tune a handful of weights: more change no digit that counts."""
+LEAST = np.float32(1e-3)
+"""What a column says by "min-max" of the worst candidate: more than of one that it knows nothing of."""
 KNOWN = np.float32(1e-3)
 """How far a score counts that no tuned column supports, of an item that is not new: enough to keep the order."""
 Weights = Mapping[str, float]
@@ -31,6 +33,9 @@ class RrfConfig(ComponentConfig):
     """Settings of reciprocal rank fusion.
 
     Attributes:
+        norm: what a column says of a candidate. "rank": 1 / (constant + rank). "min-max": its score's place between the
+            worst (0) and the best (1) of the query's candidates, which makes the sum CombSUM (Fox and Shaw,
+            "Combination of multiple searches", TREC-2, 1994): how far apart scores are counts, not their order alone.
         constant: added to every rank; small values trust the top of each list more.
         tune: whether weights are tuned on validation cases; false, or without any cases: all columns count alike.
         weights: weight of each column, set by hand; then nothing is tuned.
@@ -46,6 +51,7 @@ class RrfConfig(ComponentConfig):
         wish_share: share of the weight these have when a query carries a wish.
     """
 
+    norm: Literal["rank", "min-max"] = "rank"
     constant: float = Field(default=20.0, ge=0)
     tune: bool = True
     weights: dict[str, float] | None = None
@@ -58,7 +64,7 @@ class RrfConfig(ComponentConfig):
 
 @dataclass(frozen=True, slots=True)
 class ReciprocalRankFusion:
-    """Scores a candidate by the weighted sum of 1 / (constant + rank) over score columns.
+    """Scores a candidate by the weighted sum of 1 / (constant + rank) over score columns; or of scores, see `norm`.
 
     Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning
     Methods", SIGIR 2009. Where a column has no evidence on a new item, the other columns speak for it: the sum is
@@ -85,16 +91,16 @@ class ReciprocalRankFusion:
         """Return Float32[n, k]: the fused scores, finite everywhere, 0 where no column has evidence."""
         # only a column that is ignored may be missing
         there = [name for name, weight in self.weights.items() if weight > 0 or name in candidates.columns]
-        ranks = {name: column_ranks(candidates.columns[name]) for name in there}
+        values = {name: _values(candidates.columns[name], self.config) for name in there}
         shares: float | Float32Array = self.config.new_item_share
         if self.lift is not None:
             shares = np.where(self.lift.is_new(candidates), np.float32(self.lift.share), KNOWN)
-        fused = _fuse(ranks, self.weights, self.config.constant, shares)
+        fused = _fuse(values, self.weights, shares)
         wishes = queries.wishes
         if wishes.any() and any(name in self.weights for name in self.wish_columns):
-            ranks = {name: rank[wishes] for name, rank in ranks.items()}
+            values = {name: value[wishes] for name, value in values.items()}
             # text was asked for: that a model knows nothing else of an item does not count against it
-            fused[wishes] = _fuse(ranks, self._wish_weights(), self.config.constant, 1.0)
+            fused[wishes] = _fuse(values, self._wish_weights(), 1.0)
         return fused
 
     def ignores(self, queries: Queries, candidates: Candidates) -> frozenset[str]:
@@ -136,34 +142,44 @@ class ReciprocalRankFusion:
         return shared
 
 
-def _fuse(
-    ranks: Mapping[str, Int32Array], weights: Weights, constant: float, new_item_share: float | Float32Array
-) -> Float32Array:
+def _values(column: Float32Array, config: RrfConfig) -> Float32Array:
+    """What a column says, Float32[n, k]: higher is better, at most 1; NaN where it has no evidence."""
+    nothing = np.float32(np.nan)
+    if config.norm == "rank":
+        ranks = column_ranks(column)
+        places = np.float32(config.constant) + np.arange(1, column.shape[1] + 1, dtype=np.float32)
+        return np.concatenate([np.full(1, nothing), np.float32(1) / places])[ranks]
+    known = ~np.isnan(column)
+    best = np.max(column, axis=1, keepdims=True, initial=-np.inf, where=known)
+    worst = np.min(column, axis=1, keepdims=True, initial=np.inf, where=known)
+    shares = np.divide(column - worst, best - worst, out=np.ones_like(column), where=known & (best > worst))
+    return np.where(known, LEAST + (np.float32(1) - LEAST) * shares, nothing)
+
+
+def _fuse(values: Mapping[str, Float32Array], weights: Weights, new_item_share: float | Float32Array) -> Float32Array:
     """Fuse the columns that have a weight; the others speak only where none of those has evidence."""
-    weights = {name: weight for name, weight in weights.items() if name in ranks}
+    weights = {name: weight for name, weight in weights.items() if name in values}
     heard = {name: weight for name, weight in weights.items() if weight > 0}
     unheard = {name: 1.0 for name in weights if name not in heard}
     total = np.float32(sum(w for _, w in sorted(heard.items())))
-    fused, evidence = _mean_reciprocal(ranks, heard, constant)
-    alone, _ = _mean_reciprocal(ranks, unheard, constant)
+    fused, evidence = _mean(values, heard)
+    alone, _ = _mean(values, unheard)
     fused = np.where(evidence > 0, fused, alone)
     share = np.asarray(new_item_share, dtype=np.float32)
     counted: Float32Array = fused * total * (share + (1 - share) * np.minimum(evidence / total, 1))
     return counted
 
 
-def _mean_reciprocal(
-    ranks: Mapping[str, Int32Array], weights: Weights, constant: float
-) -> tuple[Float32Array, Float32Array]:
-    """The weighted mean of 1 / (constant + rank) over the columns with evidence, and the weight that had any."""
+def _mean(values: Mapping[str, Float32Array], weights: Weights) -> tuple[Float32Array, Float32Array]:
+    """The weighted mean over the columns with evidence, and the weight that had any."""
     # Not float64: this runs over all users x candidates, and ranks need no more digits.
-    shape = next(iter(ranks.values())).shape
+    shape = next(iter(values.values())).shape
     total, evidence = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    places = np.float32(constant) + np.arange(1, shape[1] + 1, dtype=np.float32)
     for name, weight in sorted(weights.items()):  # sums of floats depend on the order, scores must not
-        rank = ranks[name]
-        total += np.concatenate([np.zeros(1, np.float32), np.float32(weight) / places])[rank]
-        evidence += (rank > 0) * np.float32(weight)
+        value = values[name]
+        known = ~np.isnan(value)
+        total += np.where(known, value, 0) * np.float32(weight)
+        evidence += known * np.float32(weight)
     mean = np.divide(total, evidence, out=np.zeros(shape, np.float32), where=evidence > 0)
     return mean, evidence
 
@@ -187,24 +203,19 @@ def fit_rrf(
     rows = np.unique(np.linspace(0, len(targets) - 1, min(CASES, len(targets))).astype(np.int64))
     there = candidates.items[rows] >= 0
     wanted = is_target(candidates, targets)[rows]
-    ranks = {n: column_ranks(c[rows]) for n, c in candidates.columns.items()}
-    weights = fit_weights({n: _values(r, config.constant) for n, r in ranks.items()}, wanted, there)
+    said = {n: _values(c[rows], config) for n, c in candidates.columns.items()}
+    top = np.float32(config.constant + 1 if config.norm == "rank" else 1)  # the first of a list says 1
+    weights = fit_weights({n: np.nan_to_num(v * top, nan=0.0) for n, v in said.items()}, wanted, there)
 
     def quality(tried: Weights) -> float:
-        fused = np.where(there, _fuse(ranks, tried, config.constant, config.new_item_share), -np.inf)
+        fused = np.where(there, _fuse(said, tried, config.new_item_share), -np.inf)
         return float((1 / np.log2(places(fused, wanted) + 1)).mean())
 
-    single = {n: quality({m: float(m == n) for m in ranks}) for n in ranks}
+    single = {n: quality({m: float(m == n) for m in said}) for n in said}
     lead = max(single, key=lambda n: single[n])
     if single[lead] > quality(weights):
-        weights = {n: float(n == lead) for n in ranks}
+        weights = {n: float(n == lead) for n in said}
     return replace(alike, weights=weights)
-
-
-def _values(ranks: Int32Array, constant: float) -> Float32Array:
-    """Reciprocal ranks, Float32[n, k]: 1 for the first, 0 where there is no rank."""
-    top = np.float32(constant) + np.float32(1)
-    return np.where(ranks > 0, top / (np.float32(constant) + ranks), 0).astype(np.float32)
 
 
 def _fit(context: FitContext, config: RrfConfig) -> ReciprocalRankFusion:

@@ -117,6 +117,9 @@ MAKERS = {
     "scorer": {"cross_encoder": _pairs},
     "fusion": {
         "rrf": lambda get: ReciprocalRankFusion("rrf", RrfConfig(), {"ease": 1.0, "dense": 0.5, "popularity": 0.0}),
+        "rrf/min-max": lambda get: ReciprocalRankFusion(
+            "rrf", RrfConfig(norm="min-max"), {"ease": 1.0, "dense": 0.5, "popularity": 0.0}
+        ),
         "lambdamart": lambda get: learned_fusion(get("catalog"), get("interactions")),
         "lambdamart/fallback": lambda get: learned_fusion(get("catalog"), get("interactions"), n=30),
     },
