@@ -2,6 +2,7 @@
 
 ========== ===========================================================================================================
 last       leave last out: the table everything is chosen by
+validation the same fit, asked for the second-last interactions, of users that nothing was tuned on
 seen       the same, but what a user already took may be recommended again, as some papers have it
 ties       the same, with interactions of equal time in a random order
 time       two moments cut the whole log
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +28,7 @@ from llmrec.evaluate import Benchmark, ProtocolCard, Trial, leave_last_out_card,
 HOLDOUTS: Mapping[str, str] = MappingProxyType(
     {
         "last": "last",
+        "validation": "last",
         "seen": "last",
         "ties": "last",
         "time": "time",
@@ -35,6 +38,9 @@ HOLDOUTS: Mapping[str, str] = MappingProxyType(
 )
 LENGTHS = (0, 1, 2, 5, 10)
 WARM = "warm targets"
+VALIDATION = "other users"
+TUNED = 5_000
+"""By so many cases a fusion is tuned and an epoch chosen, where the configuration does not say otherwise."""
 
 
 def log_for(log: Interactions, targets: str, protocol: str) -> Interactions:
@@ -61,9 +67,21 @@ def shuffled_ties(log: Interactions, seed: int) -> Interactions:
     return log.keep(np.lexsort((chance, log.times, user_rows_of(log))), log.offsets)
 
 
-def with_trials(benchmark: Benchmark, protocol: str, min_interactions: int) -> Benchmark:
-    """Ask what the split of a protocol does not ask by itself; see `warm_targets` and `cut_histories`."""
+def with_trials(benchmark: Benchmark, protocol: str, config: Mapping[str, Any], seed: int) -> Benchmark:
+    """Ask what the split of a protocol does not ask by itself; see the functions below.
+
+    Args:
+        benchmark: of the split.
+        protocol: one of `HOLDOUTS`.
+        config: the pipeline, as values of a TOML file.
+        seed: it was fitted with.
+    """
     log, items = benchmark.interactions, benchmark.catalog.items
+    min_interactions = config.get("min_interactions", 3)
+    if protocol == "validation":
+        tuned = max(TUNED, *(stage.get("tuning_users", TUNED) for stage in config["stages"]))
+        more = {VALIDATION: other_users(log, min_interactions, tuned, seed)}
+        return replace(benchmark, trials=_sampled(more, benchmark.wanted.users))
     if protocol == "cold-items":
         more = {WARM: warm_targets(log, items, min_interactions)}
         found = {**benchmark.trials, **_sampled(more, benchmark.wanted.users)}
@@ -72,6 +90,28 @@ def with_trials(benchmark: Benchmark, protocol: str, min_interactions: int) -> B
     else:
         return benchmark
     return replace(benchmark, trials=found)
+
+
+def other_users(log: Interactions, min_interactions: int, tuned: int, seed: int) -> Trial:
+    """The validation cases of the users whose cases neither a fusion was tuned on nor an epoch chosen by.
+
+    Args:
+        log: the log.
+        min_interactions: of a user who is asked.
+        tuned: at most so many cases were tuned on, the first of a permutation that `seed` decides.
+        seed: of the fit.
+
+    Raises:
+        DataError: all users were tuned on.
+    """
+    cases = leave_last_out(log, min_interactions).validation
+    rows = np.sort(np.random.default_rng(seed).permutation(len(cases))[tuned:]).astype(np.int64)
+    if len(rows) == 0:
+        raise DataError(f"of {len(cases)} users none is left that nothing was tuned on; run with --validation")
+    holdout = _rows(cases, rows)
+    card = leave_last_out_card(log, holdout, min_interactions=min_interactions)
+    rule = f"each user's second-last interaction; {tuned} users, on whose it was tuned, are left out"
+    return Trial(holdout, replace(card, name="validation, other users", split=rule, holdout="", parameters={}))
 
 
 def warm_targets(log: Interactions, items: Vocab, min_interactions: int) -> Trial:

@@ -141,7 +141,7 @@ def measure(job: dict[str, Any], data: Dataset, folder: Path, out: Path) -> None
     if job["protocol"] == "seen":
         fitted = replace(fitted, policies=tuple(policy for policy in fitted.policies if not isinstance(policy, Seen)))
     benchmark = benchmark_of(fitted, data.interactions, _wanted(job, K))
-    benchmark = with_trials(benchmark, job["protocol"], job["config"].get("min_interactions", 3))
+    benchmark = with_trials(benchmark, job["protocol"], job["config"], job["seed"])
     main_part = fitted.stages[-1].name
     chosen = parts(fitted) if job["parts"] else {main_part: fitted}
     found, ceilings = {}, {}

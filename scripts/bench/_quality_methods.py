@@ -10,8 +10,8 @@
     shuffle_texts = true            # items swap their fields, so that a text says nothing about its item
     [ablations."without text".set]
     "hybrid.ease.text_weight" = 0   # stage.component.key
-    [ablations."without text".fusion]
-    hybrid = { type = "rrf" }       # another fusion for a stage
+    [ablations."without text".stages]
+    hybrid = { fusion = { type = "rrf" } }       # a stage's own keys
 
     [external.sasrec]               # `sasrec.py` makes its lists; the table is its settings
 
@@ -123,16 +123,16 @@ def _without(ours: Mapping[str, Any], part: str) -> Method:
 
 
 def _ablation(ours: Mapping[str, Any], label: str, table: Mapping[str, Any]) -> Method:
-    unknown = sorted(set(table) - {"remove", "set", "fusion", "shuffle_texts"})
+    unknown = sorted(set(table) - {"remove", "set", "stages", "shuffle_texts"})
     if unknown:
-        raise ConfigError(f"ablation {label!r}: unknown key {unknown[0]!r}; known: remove, set, fusion, shuffle_texts")
+        raise ConfigError(f"ablation {label!r}: unknown key {unknown[0]!r}; known: remove, set, stages, shuffle_texts")
     config = copy.deepcopy(dict(ours))
     for part in table.get("remove", ()):
         _remove(config, part, label)
     for path, value in table.get("set", {}).items():
         _set(config, path, value, label)
-    for stage, fusion in table.get("fusion", {}).items():
-        _stage(config, stage, label)["fusion"] = dict(fusion)
+    for stage, values in table.get("stages", {}).items():
+        _stage(config, stage, label).update(copy.deepcopy(values))
     # a stage that has nothing left to score with says nothing that the one before has not said
     config["stages"] = [s for s in config["stages"] if s.get("retrievers") or s.get("scorers")]
     return Method(label, "ablation", config, bool(table.get("shuffle_texts", False)))

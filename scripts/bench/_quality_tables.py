@@ -31,6 +31,7 @@ TARGETS = {
     "validation": "Validation: every user's last interaction was put aside unseen before the split.",
 }
 TITLES = {
+    "validation": "Validation, by users that nothing was tuned on",
     "seen": "History not excluded",
     "ties": "Ties shuffled",
     "time": "Global time",
@@ -183,12 +184,15 @@ def _protocol_blocks(title: str, results: Sequence[Result]) -> list[str]:
     if title == TITLES["cold-users"]:
         return blocks + _length_blocks(results, tests)
     for test in tests:
-        reports = {result.method: result.report(test) for result in results}
-        card = next(iter(reports.values())).card
-        rows: list[tuple[str, ...]] = [("method", *METRICS, "Recall@200")]
+        reports, rows = {}, [("method", *METRICS, "Recall@200")]
         for result in results:
-            report, reach = result.report(test), result.reach[test][result.tests[test].main]
-            rows.append((result.method, *(str(report.metrics[metric]) for metric in METRICS), f"{reach:.4f}"))
+            main = result.tests[test].main
+            for part, report in result.tests[test].reports.items():
+                name = result.method if part == main else f"part: {part}"
+                reports[name] = report
+                reach = f"{result.reach[test][part]:.4f}"
+                rows.append((name, *(str(report.metrics[metric]) for metric in METRICS), reach))
+        card = next(iter(reports.values())).card
         blocks += [*([f"### {test}"] if len(tests) > 1 else []), f"{card}.", to_markdown(rows), *_tested(reports, "")]
         if test == WARM:
             without = {result.method for result in results if result.kind == "ablation"}

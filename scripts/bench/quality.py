@@ -121,7 +121,7 @@ def job_of(method: Method, seed: int, protocol: str, args: argparse.Namespace) -
     }
     fit = {**log, "config": method.config, "external": method.kind == "external"}
     fit_key = digest(fit)
-    parts = method.kind == "ours" and seed == 0 and protocol == "last"
+    parts = method.kind == "ours" and seed == 0 and protocol in ("last", "validation")
     measured = {
         "fit": fit_key,
         "protocol": protocol,

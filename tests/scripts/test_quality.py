@@ -34,8 +34,8 @@ shuffle_texts = true
 remove = ["bm25"]
 [ablations."plain".set]
 "hybrid.ease.l2" = 50.0
-[ablations."plain".fusion]
-hybrid = { type = "rrf" }
+[ablations."plain".stages]
+hybrid = { fusion = { type = "rrf" } }
 [external.sasrec]
 epochs = 1
 [protocols.seen]
@@ -84,7 +84,7 @@ def test_methods(bench, configs):
         ('[ablations.x]\nremove = ["eas"]', "no stage has 'eas'"),
         ('[ablations.x.set]\n"hybrid.eas.l2" = 1', "not the stage.component.key"),
         ('[ablations.x.set]\n"hybrid.ease" = 1', "not the stage.component.key"),
-        ('[ablations.x.fusion]\nhybird = { type = "rrf" }', "no stage is called 'hybird'"),
+        ('[ablations.x.stages]\nhybird = { type = "rrf" }', "no stage is called 'hybird'"),
         ("[ablations.x]\nremoved = []", "unknown key 'removed'"),
         ("[ablations", "cannot read the methods"),
         ("[ablation.x]", "unknown table 'ablation'"),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import llmrec
+from llmrec.build import _some as some
 from llmrec.data import hold_out_items, hold_out_users, leave_last_out, without_last
 from llmrec.errors import DataError
 from llmrec.testing.data import tiny_interactions
@@ -66,6 +67,21 @@ def test_warm_targets_are_the_other_cases_without_cold_items(bench, data, log):
     ]
     assert trial.card.n_users == len(asked)
     assert (trial.card.holdout, f"{len(cold)} cold items" in trial.card.split) == ("", True)
+
+
+def test_other_users_are_those_that_nothing_was_tuned_on(bench, log):
+    cases = leave_last_out(log).validation
+    trial = bench["_quality_cases"].other_users(log, 3, 7, 1)
+    asked, tuned = set(trial.holdout.user_rows.tolist()), set(some(cases, 7, 1).user_rows.tolist())
+    assert len(tuned) == 7
+    assert asked.isdisjoint(tuned)
+    assert asked | tuned == set(cases.user_rows.tolist())
+    last = dict(zip(cases.user_rows.tolist(), cases.targets.tolist(), strict=True))
+    assert trial.holdout.targets.tolist() == [last[user] for user in trial.holdout.user_rows.tolist()]
+    assert histories(trial.holdout) == {user: histories(cases)[user] for user in asked}
+    assert (trial.card.n_users, trial.card.holdout) == (len(asked), "")
+    with pytest.raises(DataError, match="run with --validation"):
+        bench["_quality_cases"].other_users(log, 3, len(cases), 0)
 
 
 def test_cut_histories_are_of_the_same_cold_users(bench, log):
