@@ -2,11 +2,13 @@
 
 RecTools needs older libraries than llmrec, so this file has two sides: `lists` runs in llmrec's environment, makes a
 virtual environment from PyPI once (1.5 GB, with the torch of `constraints.txt`, its CPU build where there is no NVIDIA
-GPU), and starts this very file in it; there it fits, and writes one list per user.
+GPU), and starts this very file in it; there it fits, and writes one list per user. A fit that was killed goes on from
+its last finished epoch when it is started again in the same folder.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import resource
 import subprocess
@@ -126,9 +128,7 @@ def main() -> None:
         return Dataset.construct(table.assign(weight=1, datetime=pd.to_datetime(table.pop("place"), unit="s")))
 
     model = SASRecModel(**order["settings"], deterministic=True, recommend_torch_device="cpu")
-    start = time.perf_counter()
-    model.fit(read("train.csv"))
-    fit_seconds, peak = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    cost = _fit(model, read("train.csv"), checkpoint_path(work))
     start = time.perf_counter()
     found = model.recommend(
         users=order["users"],
@@ -138,8 +138,56 @@ def main() -> None:
         on_unsupported_targets="warn",  # whoever knows no item of the training gets no list, which is a miss
     )
     found[["user_id", "item_id", "rank"]].to_csv(work / "lists.csv", index=False)
-    cost = {"fit_seconds": fit_seconds, "peak_gb": peak, "measure_seconds": time.perf_counter() - start}
+    cost["measure_seconds"] = time.perf_counter() - start
     (work / "cost.json").write_text(json.dumps(cost), encoding="utf-8")
+
+
+def checkpoint_path(work: Path) -> Path:
+    """Where the last finished epoch is kept: under another name for other settings, another seed or other data."""
+    key = hashlib.sha256((work / "order.json").read_bytes() + (work / "train.csv").read_bytes())
+    return work / f"{key.hexdigest()[:16]}.ckpt"
+
+
+def _fit(model: Any, dataset: Any, path: Path) -> dict[str, float]:
+    """What `model.fit` does, from the last finished epoch on; on a CPU the weights are those of a fit in one go.
+
+    Returns:
+        What it cost over all attempts, but for the epochs that a kill has cut off.
+    """
+    import torch
+    from pytorch_lightning import Trainer
+    from pytorch_lightning.callbacks import LambdaCallback
+
+    saved = torch.load(path, weights_only=False) if path.is_file() else {"cost": {"fit_seconds": 0.0, "peak_gb": 0.0}}
+    start = time.perf_counter() - saved["cost"]["fit_seconds"]
+
+    def cost() -> dict[str, float]:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+        return {"fit_seconds": time.perf_counter() - start, "peak_gb": max(peak, saved["cost"]["peak_gb"])}
+
+    def begin(*_: Any) -> None:
+        if "random" in saved:  # only once; here, because Lightning draws from it on its way to the first epoch
+            torch.set_rng_state(saved.pop("random"))
+
+    def end(trainer: Any, _: Any) -> None:
+        epoch, loss = trainer.current_epoch + 1, float(trainer.callback_metrics[model.train_loss_name])
+        print(f"epoch {epoch} of {model.epochs}: loss {loss:.4f}, {cost()['fit_seconds']:.0f} s so far", flush=True)
+        part = path.with_suffix(".part")
+        trainer.save_checkpoint(part)
+        part.replace(path)
+
+    def add(_trainer: Any, _module: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint.update(cost=cost(), random=torch.get_rng_state())
+
+    quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
+    hooks = LambdaCallback(on_train_epoch_start=begin, on_train_epoch_end=end, on_save_checkpoint=add)
+    trainer = Trainer(max_epochs=model.epochs, deterministic=True, devices=1, callbacks=[hooks], **quiet)
+    model._build_model_from_dataset(dataset)  # `model.fit` cannot resume: it hands no checkpoint to Lightning
+    model.lightning_model.is_fitted = path.is_file()  # otherwise RecTools draws new weights in place of the saved ones
+    loader = model.data_preparator.get_dataloader_train()
+    trainer.fit(model.lightning_model, loader, ckpt_path=path if path.is_file() else None)
+    model.is_fitted, model.fit_trainer = True, trainer
+    return cost()
 
 
 if __name__ == "__main__":

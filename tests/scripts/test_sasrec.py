@@ -68,6 +68,29 @@ def test_lists_come_back_by_id(bench, data, tmp_path, monkeypatch):
     assert report.metrics["Recall@10"].mean > 0.5
 
 
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("order.json", '{"settings": {"epochs": 4}, "seed": 7}'),
+        ("order.json", '{"settings": {"epochs": 3}, "seed": 8}'),
+        ("train.csv", "user_id,item_id,place\n00,01,1\n"),
+    ],
+)
+def test_a_checkpoint_is_found_again_by_the_same_order_and_data_only(bench, tmp_path, name, other):
+    find = bench["sasrec"].checkpoint_path
+    files = {"order.json": '{"settings": {"epochs": 3}, "seed": 7}', "train.csv": "user_id,item_id,place\n00,01,0\n"}
+    for one, text in files.items():
+        (tmp_path / one).write_text(text)
+    before = find(tmp_path)
+    (tmp_path / "known.csv").write_text("of no importance to the fit")
+    assert find(tmp_path) == before
+    (tmp_path / name).write_text(other)
+    assert find(tmp_path) != before
+    (tmp_path / name).write_text(files[name])
+    assert find(tmp_path) == before
+    assert before.parent == tmp_path
+
+
 def test_an_environment_is_made_once_and_again_when_its_packages_change(bench, tmp_path, monkeypatch):
     sasrec, steps = bench["sasrec"], []
     monkeypatch.syspath_prepend(str(sasrec.SCRIPTS))
