@@ -6,11 +6,11 @@ import hashlib
 import json
 import shutil
 from collections.abc import Collection
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from llmrec.bundle import read_bundle, read_manifest, sha256_of, write_bundle
+from llmrec.bundle import read_bundle, sha256_of, write_bundle
 from llmrec.component import FitContext
 from llmrec.config import Settings
 from llmrec.errors import BundleError
@@ -27,11 +27,11 @@ def forget_kept(work: Path, names: Collection[str]) -> None:
     """Remove what is kept of components of these names."""
     for path in kept_folder(work).glob("*"):
         if path.name.rpartition("-")[0] in names:
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def fit_kept(settings: Settings, context: FitContext, folder: Path, about: str = "") -> Any:
-    """Fit a component, or bring back what the same fit gave before.
+    """Fit a component, or bring back what the same fit gave before. That it cannot be kept is told, and no error.
 
     Args:
         settings: which component, and its settings.
@@ -48,18 +48,25 @@ def fit_kept(settings: Settings, context: FitContext, folder: Path, about: str =
     if found is not None:
         context.progress(f"{settings.name}: fitted before, read from {path}")
         return found
+    shutil.rmtree(path, ignore_errors=True)  # whatever is there is of no use
     fitted = settings.component.fit(context, settings.values)
-    write_bundle(path, {"component": fitted.component}, {settings.name: fitted.state()})
+    try:
+        write_bundle(path, {"component": fitted.component}, {settings.name: fitted.state()})
+    except BundleError as error:
+        context.progress(f"{settings.name}: another fit will have to fit it again: {error}")
     return fitted
 
 
 def fit_key(settings: Settings, context: FitContext, about: str = "") -> str:
-    """Sha256 (hex) of all that a fit's result depends on, but for the machine and unnamed files of a hub."""
+    """Sha256 (hex) of what decides a fit: settings, data, seed, and the version of the package that does it.
+
+    Of code that changes under one version, of other libraries, and of what a hub has changed, it knows nothing.
+    """
     values = settings.values.model_dump(mode="json")
-    cases, users = context.validation, context.users
+    cases, users, how = context.validation, context.users, settings.component.fit
     parts = {
-        "llmrec": version("llmrec"),
-        "component": [settings.component.role, type(settings.values).__module__, type(settings.values).__qualname__],
+        "versions": [version("llmrec"), _version_of(how.__module__)],
+        "component": [f"{one.__module__}.{one.__qualname__}" for one in (how, type(settings.values))],
         "name": settings.name,
         "settings": values,
         "files": [_outside(text) for text in _strings(values)],
@@ -73,18 +80,23 @@ def fit_key(settings: Settings, context: FitContext, about: str = "") -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+def _version_of(module: str) -> str:
+    try:
+        return version(module.partition(".")[0])
+    except PackageNotFoundError:
+        return ""
+
+
 def _read(path: Path, settings: Settings, context: FitContext) -> Any:
     """What is kept there; None where there is nothing, or what is there is damaged or of another format."""
-    try:
-        read_manifest(path)
-    except BundleError:
+    if not path.exists():
         return None
     try:
         _, parts = read_bundle(path)
-    except BundleError as error:
+        return settings.component.load(settings.name, parts[settings.name], context.catalog)
+    except (BundleError, KeyError, TypeError, ValueError) as error:
         context.progress(f"{settings.name}: fitting it again: {error}")
         return None
-    return settings.component.load(settings.name, parts[settings.name], context.catalog)
 
 
 def _strings(values: Any) -> list[str]:
@@ -98,10 +110,13 @@ def _strings(values: Any) -> list[str]:
 
 def _outside(text: str) -> Any:
     """What tells the file or folder that a setting names apart from what stood there before; None if it names none."""
-    path = Path(text).expanduser()
-    if not text or not path.exists():
+    try:
+        path = Path(text).expanduser()
+        if not text or not path.exists():
+            return None
+        if path.is_file():
+            return sha256_of(path)
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return [[str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    except (OSError, RuntimeError, ValueError):  # it cannot be the name of a file, or not of one that may be read
         return None
-    if path.is_file():
-        return sha256_of(path)
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    return [[str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns] for file in files]

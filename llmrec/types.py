@@ -176,7 +176,7 @@ class Queries:
             for part in (value.offsets, value.values) if isinstance(value, Csr) else (value,):
                 is_array = isinstance(part, np.ndarray)
                 about = [name, str(part.dtype), part.shape] if is_array else [name, part]
-                digest.update(json.dumps(about, default=str, sort_keys=True).encode())
+                digest.update(json.dumps(about, default=_plain, sort_keys=True).encode())
                 digest.update(np.ascontiguousarray(part).tobytes() if is_array else b"")
         return digest.hexdigest()
 
@@ -222,6 +222,10 @@ class Queries:
         """Build from histories given as lists of catalog rows, oldest first."""
         rows = Csr.from_lists(histories)
         return cls(offsets=rows.offsets, items=rows.values, texts=texts)
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
 @dataclass(frozen=True, slots=True)

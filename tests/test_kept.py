@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from llmrec.build import fit
@@ -110,6 +111,19 @@ def test_a_damaged_one_is_fitted_again(run, tmp_path):
     assert run(holdout="last")[1] == list(RETRIEVERS)
 
 
+@pytest.mark.parametrize("left", ["manifest.json", "parts/ease/config.json"])
+def test_what_a_kill_left_half_removed_is_fitted_again(run, tmp_path, left):
+    run(holdout="last")
+    (next((tmp_path / "fitted").glob("ease-*")) / left).unlink()
+    assert run(holdout="last")[1] == ["popularity", "item_knn"]
+    assert run(holdout="last")[1] == list(RETRIEVERS)
+
+
+def test_a_folder_that_cannot_be_written_costs_no_fit(run, tmp_path):
+    (tmp_path / "fitted").write_text("a file", encoding="utf-8")
+    assert run(holdout="last")[1] == []
+
+
 def test_a_later_stage_is_fitted_again(catalog, interactions, tmp_path):
     told = []
     stages = [{"name": "first", "retrievers": {"popularity": {}}}, {"name": "second", "retrievers": {"ease": {}}}]
@@ -137,6 +151,9 @@ def test_a_folder_that_changes_is_another_one(tmp_path):
     assert outside(str(tmp_path / "model")) != before
     assert outside("item/no-such-file") is None
     assert outside("") is None
+    assert outside("~nobody-of-this-name/x") is None
+    assert outside("long " * 300) is None
+    assert outside("a\0b") is None
 
 
 def test_cases_differ_by_whatever_is_asked():
@@ -148,6 +165,8 @@ def test_cases_differ_by_whatever_is_asked():
         replace(queries, exclude=Csr.from_lists([[1], [0, 2]])),
         replace(queries, texts=["red", None]),
         replace(queries, profiles={"age": [1, 2]}),
+        replace(queries, profiles={"age": np.arange(2)}),
+        replace(queries, at=np.array([1, 2])),
     ]
     assert len({one.fingerprint for one in others}) == len(others)
     assert queries.take([0, 1]).fingerprint == queries.fingerprint

@@ -167,10 +167,10 @@ def test_stages_before_forget_too(split, bert, monkeypatch):
 
     fit_one = build._fit_one
 
-    def spy(settings, context):
+    def spy(settings, context, *rest):
         if settings.name == "two_fusion":
             seen.append(context.simulate(200))
-        return fit_one(settings, context)
+        return fit_one(settings, context, *rest)
 
     monkeypatch.setattr(build, "_fit_one", spy)
     fit(Config.from_dict({"stages": stages}), catalog, halves.known, holdout="last")

@@ -149,7 +149,7 @@ def _values(column: Float32Array, config: RrfConfig) -> Float32Array:
         ranks = column_ranks(column)
         places = np.float32(config.constant) + np.arange(1, column.shape[1] + 1, dtype=np.float32)
         return np.concatenate([np.full(1, nothing), np.float32(1) / places])[ranks]
-    known = ~np.isnan(column)
+    known = np.isfinite(column)
     best = np.max(column, axis=1, keepdims=True, initial=-np.inf, where=known)
     worst = np.min(column, axis=1, keepdims=True, initial=np.inf, where=known)
     shares = np.divide(column - worst, best - worst, out=np.ones_like(column), where=known & (best > worst))

@@ -111,8 +111,10 @@ def _contenders(
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """All that may be among the k best of a row: what is no worse than the k-th. Few are left to be put in order.
 
+    Where many are as good as the k-th, all of the row contend.
+
     Args:
-        scores: Float32[n, m], no NaN; -inf does not contend.
+        scores: Float32[n, m], no NaN; what is infinite does not contend.
         k: how many are wanted, 1 to m.
         tie_rank: UInt64[m].
 
@@ -121,8 +123,11 @@ def _contenders(
     """
     n, m = scores.shape
     least = np.partition(scores, m - k, axis=1)[:, m - k, None]
-    keep = (scores >= least) & (scores > -np.inf)
+    keep = (scores >= least) & np.isfinite(scores)
     counts = keep.sum(axis=1)
+    if 4 * counts.max() > m:
+        keys = (descending_bits(scores) << np.uint64(32)) | tie_rank
+        return keys, np.where(np.isfinite(scores), np.arange(m), -1)
     flat = np.flatnonzero(keep)
     rows = np.repeat(np.arange(n), counts)
     columns = flat - rows * m

@@ -108,8 +108,9 @@ def tune(
 
     The first trial is the pipeline as it stands. A finished trial is on disk at once; a search that was stopped goes on
     where it was, and gives what it would have given. Retrievers of the first stage none of whose settings are searched
-    are fitted once; `sequence` and `tuned_dense` are trained once for the same settings. A trial whose settings do not
-    go together, or that runs out of memory, is recorded as failed.
+    are fitted once, as long as no policy is searched that changes what may be shown; `sequence` and `tuned_dense` are
+    trained once for the same settings. A trial whose settings do not go together, or that runs out of memory, is
+    recorded as failed.
 
     Args:
         config: the pipeline.
@@ -225,6 +226,8 @@ def _trial(search: _Search, trials: list[Trial], models: Path) -> Trial | None:
     except _RECORDED as error:
         said = str(error) if isinstance(error, LlmrecError) else f"{type(error).__name__}: {error}"
         return Trial(len(trials), values, {}, time.monotonic() - start, said)
+    finally:  # hardly another trial has the same settings; what is not searched is kept for all
+        forget_kept(models, {str(one.place[3]) for one in search.parameters if "retrievers" in one.place})
     return Trial(len(trials), values, dict(report.metrics), time.monotonic() - start)
 
 
@@ -239,8 +242,6 @@ def _measured(search: _Search, config: Config, models: Path, progress: Callable[
         work=models,
         progress=progress,
     )
-    # no other trial has the same settings; what is not searched is kept for all
-    forget_kept(models, {str(one.place[3]) for one in search.parameters if "retrievers" in one.place})
     benchmark = benchmark_of(recommender, search.log, Wanted((options.cut,), users=options.users))
     progress("measuring")
     return benchmark.measure(recommender, options.holdout)

@@ -79,8 +79,7 @@ def with_trials(benchmark: Benchmark, protocol: str, config: Mapping[str, Any], 
     log, items = benchmark.interactions, benchmark.catalog.items
     min_interactions = config.get("min_interactions", 3)
     if protocol == "validation":
-        tuned = max(TUNED, *(stage.get("tuning_users", TUNED) for stage in config["stages"]))
-        more = {VALIDATION: other_users(log, min_interactions, tuned, seed)}
+        more = {VALIDATION: other_users(log, min_interactions, tuned_users(config), seed)}
         return replace(benchmark, trials=_sampled(more, benchmark.wanted.users))
     if protocol == "cold-items":
         more = {WARM: warm_targets(log, items, min_interactions)}
@@ -90,6 +89,20 @@ def with_trials(benchmark: Benchmark, protocol: str, config: Mapping[str, Any], 
     else:
         return benchmark
     return replace(benchmark, trials=found)
+
+
+def tuned_users(config: Mapping[str, Any]) -> int:
+    """By how many users' cases anything of a pipeline is tuned, at most; the same ones for everything.
+
+    Raises:
+        DataError: a scorer learns from cases of its own, which are drawn in another way.
+    """
+    stages = config["stages"]
+    if any(stage.get("scorers") for stage in stages):
+        raise DataError("users whose cases a scorer learned from cannot be told; run with --validation")
+    tables = [table for stage in stages for table in stage.get("retrievers", {}).values()]
+    counts = [stage.get("tuning_users", TUNED) for stage in stages]
+    return max(TUNED, *counts, *(table.get("check_users", TUNED) for table in tables))
 
 
 def other_users(log: Interactions, min_interactions: int, tuned: int, seed: int) -> Trial:

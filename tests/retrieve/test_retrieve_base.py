@@ -14,6 +14,20 @@ from llmrec.types import Csr, Queries
 SCORES = st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.5, 1e-45, -1e-45, 3e38, -3e38, -math.inf, math.nan])
 
 
+def test_top_k_of_many_is_a_sort_too(rng):
+    """Of wide rows only the best are put in order; some rows have nothing to show, some have ties at the end."""
+    scores = rng.standard_normal((40, 600)).astype(np.float32)
+    scores[3], scores[4, 5:] = -np.inf, np.nan
+    scores[5:20] = np.round(scores[5:20], 1)
+    scores[20, :300] = 0.5
+    ties = rng.permutation(600).astype(np.uint64)
+    for rows in (np.arange(20), np.arange(40)):  # without and with a row of many ties
+        found = top_k(scores[rows], 10, ties)
+        for row, items in zip(scores[rows], found.items, strict=True):
+            expected = naive_top_k(row.tolist(), 10, ties.tolist())
+            assert [item for item in items.tolist() if item >= 0] == expected
+
+
 def naive_top_k(row, k, ties):
     known = [i for i, s in enumerate(row) if s > -math.inf]  # NaN is not
     return sorted(known, key=lambda i: (-row[i], ties[i]))[:k]

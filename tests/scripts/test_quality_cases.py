@@ -84,6 +84,16 @@ def test_other_users_are_those_that_nothing_was_tuned_on(bench, log):
         bench["_quality_cases"].other_users(log, 3, len(cases), 0)
 
 
+def test_how_many_users_something_is_tuned_on(bench):
+    tuned = bench["_quality_cases"].tuned_users
+    stage = {"retrievers": {"popularity": {}, "tuned_dense": {"check_users": 7_000}}}
+    assert tuned({"stages": [{"retrievers": {"popularity": {}}}]}) == 5_000
+    assert tuned({"stages": [stage]}) == 7_000
+    assert tuned({"stages": [stage | {"tuning_users": 20_000}]}) == 20_000
+    with pytest.raises(DataError, match="scorer"):
+        tuned({"stages": [stage | {"scorers": {"cross_encoder": {}}}]})
+
+
 def test_cut_histories_are_of_the_same_cold_users(bench, log):
     found = bench["_quality_cases"].cut_histories(log, 3)
     assert list(found) == [f"history {n}" for n in ("0", "1", "2", "5", "10", "10+")]

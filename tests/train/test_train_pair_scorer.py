@@ -306,10 +306,10 @@ def test_no_case_both_teaches_and_tunes(spied, monkeypatch, bert, catalog, inter
     seen = {"cross_encoder": [], "hybrid_fusion": [], "rerank_fusion": [], "dense": []}
     from llmrec.build import _fit_one
 
-    def watch(setting, context):
+    def watch(setting, context, *rest):
         if setting.name in seen:
             seen[setting.name].append(set(context.validation.user_rows.tolist()))
-        return _fit_one(setting, context)
+        return _fit_one(setting, context, *rest)
 
     monkeypatch.setattr("llmrec.build._fit_one", watch)
     fit(config_of(bert), catalog, interactions, holdout="last")
@@ -333,10 +333,10 @@ def test_two_such_scorers_share_no_case(spied, monkeypatch, bert, catalog, inter
     seen = {"cross_encoder": set(), "second": set(), "last_fusion": set(), "rerank_fusion": set()}
     from llmrec.build import _fit_one
 
-    def watch(setting, context):
+    def watch(setting, context, *rest):
         if setting.name in seen:
             seen[setting.name] = set(context.validation.user_rows.tolist())
-        return _fit_one(setting, context)
+        return _fit_one(setting, context, *rest)
 
     monkeypatch.setattr("llmrec.build._fit_one", watch)
     table = config_of(bert).model_dump()
