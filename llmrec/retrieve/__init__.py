@@ -5,6 +5,7 @@ from llmrec.retrieve.base import Retriever, Scorer
 from llmrec.retrieve.bpr import BprConfig, fit_bpr
 from llmrec.retrieve.dense import Dense, DenseConfig, fit_dense
 from llmrec.retrieve.ease import EaseConfig, fit_ease
+from llmrec.retrieve.era import Era, EraConfig, fit_era
 from llmrec.retrieve.factors import Factors
 from llmrec.retrieve.item_item import ItemItem
 from llmrec.retrieve.lexical import Bm25, Bm25Config, fit_bm25
@@ -24,6 +25,8 @@ __all__ = [
     "Dense",
     "DenseConfig",
     "EaseConfig",
+    "Era",
+    "EraConfig",
     "Factors",
     "ItemItem",
     "ItemKnnConfig",
@@ -44,6 +47,7 @@ __all__ = [
     "fit_bpr",
     "fit_dense",
     "fit_ease",
+    "fit_era",
     "fit_item_knn",
     "fit_lookalike",
     "fit_multvae",
