@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 from llmrec.data import Interactions
 from llmrec.fuse.base import column_ranks
 from llmrec.retrieve.base import blocks
+from llmrec.retrieve.era import EraConfig, places_in_time
 from llmrec.types import BoolArray, Candidates, Float32Array, Int32Array, Int64Array, Queries
 
 __all__ = ["Features", "pick_rows"]
 
 DAY = 86_400
 """Seconds."""
+LATE = 3
+"""So many of the newest interactions of a user are late ones."""
+BELIEF = 10.0
+"""Interactions that an item needs until half of what they say of how late it is taken is believed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,8 +31,9 @@ class Features:
 
     Of every score column: the score, its distance to the query's best, its place between the query's worst (0) and
     best (1), and its rank; the same of what weighted RRF makes of them. Of the lists: how many retrievers proposed the
-    item. Of the item: how often it was taken, lately taken, and since when it is known. Of the history:
-    how long it is, and how popular its items are. NaN where there is nothing to say.
+    item. Of the item: how often it was taken, lately taken, and since when it is known; and from the order of histories
+    alone, how late in them it is taken, and its place in time. Of the history: how long it is, and how popular its
+    items are. NaN where there is nothing to say.
 
     Attributes:
         columns: the score columns, in order.
@@ -36,6 +42,9 @@ class Features:
         recent: Float32[n_items], the same with every interaction halved in weight by each tenth of the log's time span
             that lies after it; or None without times.
         since: Float32[n_items], time of the item's first interaction in training, NaN without any; or None.
+        late: Float32[n_items], logarithm of how much oftener than others the item is among a user's newest three; NaN
+            without interactions; None in bundles from before there was this.
+        era: Float32[n_items], its place in time, see `fit_era`; likewise.
     """
 
     columns: tuple[str, ...]
@@ -43,6 +52,8 @@ class Features:
     popularity: Float32Array
     recent: Float32Array | None = None
     since: NDArray[np.float64] | None = None
+    late: Float32Array | None = None
+    era: Float32Array | None = None
 
     @classmethod
     def of(cls, candidates: Candidates, train: Interactions) -> Self:
@@ -50,14 +61,15 @@ class Features:
         n = train.catalog_size
         popularity = np.log1p(np.bincount(train.items, minlength=n)).astype(np.float32)
         names = tuple(candidates.columns), tuple(candidates.source_ranks)
+        order = _late(train), places_in_time(train, EraConfig().shrinkage)
         if train.times is None or len(train) == 0:
-            return cls(*names, popularity)
+            return cls(*names, popularity, None, None, *order)
         since = np.full(n, np.inf)
         np.minimum.at(since, train.items, train.times.astype(np.float64))
         newest, span = int(train.times.max()), max(1, int(np.ptp(train.times)))
         faded = np.bincount(train.items, np.exp2((train.times - newest) / (span / 10)), minlength=n)
         since[np.isinf(since)] = np.nan
-        return cls(*names, popularity, np.log1p(faded).astype(np.float32), since)
+        return cls(*names, popularity, np.log1p(faded).astype(np.float32), since, *order)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -65,6 +77,7 @@ class Features:
         kinds = ("score", "gap", "share", "rank")
         own = [f"{column}:{kind}" for column in (*self.columns, "weighted RRF") for kind in kinds]
         timed = [] if self.since is None else ["item recent popularity", "item age"]
+        timed += [] if self.late is None else ["item lateness", "item era"]
         of_query = ["history length", "history popularity", "last item popularity"]
         return (*own, "sources", "item popularity", *timed, *of_query)
 
@@ -104,6 +117,7 @@ class Features:
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return JSON values and arrays."""
         arrays = {"popularity": self.popularity, "recent": self.recent, "since": self.since}
+        arrays |= {"late": self.late, "era": self.era}
         config = {"columns": list(self.columns), "sources": list(self.sources)}
         return config, {name: array for name, array in arrays.items() if array is not None}
 
@@ -111,15 +125,15 @@ class Features:
     def from_state(cls, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Rebuild what `state` returned."""
         names = tuple(config["columns"]), tuple(config["sources"])
-        return cls(*names, arrays["popularity"], arrays.get("recent"), arrays.get("since"))
+        return cls(*names, arrays["popularity"], *(arrays.get(name) for name in ("recent", "since", "late", "era")))
 
     def forgetting(self, items: BoolArray) -> Self:
         """Return the same as it would be if nobody had taken some items, Bool[n_items]."""
-        popularity = np.where(items, np.float32(0), self.popularity)
-        if self.recent is None or self.since is None:
-            return replace(self, popularity=popularity)
-        recent, since = np.where(items, np.float32(0), self.recent), np.where(items, np.nan, self.since)
-        return replace(self, popularity=popularity, recent=recent, since=since)
+        nothing = {"popularity": 0, "recent": 0, "since": np.nan, "late": np.nan, "era": np.nan}
+        known = {name: array for name in nothing if (array := getattr(self, name)) is not None}
+        return replace(
+            self, **{name: np.where(items, array.dtype.type(nothing[name]), array) for name, array in known.items()}
+        )
 
     def is_known(self, items: Int32Array) -> BoolArray:
         """Bool[n, k]: True for an item with an interaction in training; False for new ones, and at pads."""
@@ -133,6 +147,8 @@ class Features:
             found.append(_look_up(self.recent, items, 0))
             asked = np.full(len(items), np.nan) if queries.at is None else queries.at.astype(np.float64)
             found.append((asked[:, None] - _look_up(self.since, items, np.nan)) / DAY)
+        if self.late is not None and self.era is not None:
+            found += [_look_up(self.late, items, np.nan), _look_up(self.era, items, np.nan)]
         return found
 
     def _of_histories(self, queries: Queries) -> list[NDArray[Any]]:
@@ -144,6 +160,15 @@ class Features:
         last = np.full(len(queries), np.nan)
         last[lengths > 0] = popularity[queries.offsets[1:][lengths > 0] - 1]
         return [lengths, mean, last]
+
+
+def _late(train: Interactions) -> Float32Array:
+    """Float32[n_items], how late items are taken; see `Features.late`."""
+    lengths, n = np.diff(train.offsets), train.catalog_size
+    late = np.repeat(train.offsets[1:], lengths) - np.arange(len(train)) <= LATE
+    counts, usual = np.bincount(train.items, minlength=n), late.mean() if len(train) else 1.0
+    share = (np.bincount(train.items[late], minlength=n) + BELIEF * usual) / (counts + BELIEF)
+    return np.where(counts > 0, np.log(share / usual), np.nan).astype(np.float32)
 
 
 def _of_column(scores: Float32Array, ranks: Int32Array) -> list[Float32Array]:

@@ -15,7 +15,7 @@ from llmrec.data import Catalog, Interactions
 from llmrec.retrieve.base import gather, retrieve_dense_scores
 from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
 
-__all__ = ["COMPONENT", "Era", "EraConfig", "fit_era"]
+__all__ = ["COMPONENT", "Era", "EraConfig", "fit_era", "places_in_time"]
 
 TOLERANCE = 1e-6
 """Of the solution, relative; places in time are used to three digits or so."""
@@ -100,7 +100,13 @@ def fit_era(interactions: Interactions, catalog: Catalog, config: EraConfig, *, 
         config: its settings.
         name: the score column.
     """
-    n = len(catalog)
+    places = places_in_time(interactions, config.shrinkage)
+    return Era(name, places, catalog.active, catalog.tie_order)
+
+
+def places_in_time(interactions: Interactions, shrinkage: float) -> Float32Array:
+    """Float32[n_items], the place of each item; NaN for items that nobody took. See `fit_era`."""
+    n = interactions.catalog_size
     inside = np.ones(max(0, len(interactions) - 1), dtype=np.bool_)
     borders = interactions.offsets[1:-1]
     inside[borders[(borders > 0) & (borders < len(interactions))] - 1] = False
@@ -109,11 +115,10 @@ def fit_era(interactions: Interactions, catalog: Catalog, config: EraConfig, *, 
     together = sp.coo_matrix((np.ones(len(before)), (before, after)), shape=(n, n)).tocsr()
     both = together + together.T
     degrees = np.asarray(both.sum(axis=1)).ravel()
-    laplacian = (sp.diags_array(degrees + config.shrinkage) - both).tocsr()
+    laplacian = (sp.diags_array(degrees + shrinkage) - both).tocsr()
     times, _ = sp.linalg.cg(laplacian, pulls, rtol=TOLERANCE)
     taken = np.bincount(interactions.items, minlength=n) > 0
-    places = np.where(taken, times, np.nan).astype(np.float32)
-    return Era(name, places, catalog.active, catalog.tie_order)
+    return np.where(taken, times, np.nan).astype(np.float32)
 
 
 def _fit(context: FitContext, config: EraConfig) -> Era:

@@ -5,6 +5,7 @@ import pytest
 
 from llmrec.data import Interactions
 from llmrec.fuse import Features
+from llmrec.retrieve import EraConfig, fit_era
 from llmrec.types import Candidates, Queries
 
 NAN = np.float32(np.nan)
@@ -76,6 +77,37 @@ def test_blocks_and_choice_change_nothing(train, candidates, monkeypatch):
     wanted = np.array([[False, True, False, False], [True, False, False, True]])
     some = rows(features, queries, candidates, wanted)
     np.testing.assert_equal(some, {key: whole[key] for key in [(0, 0), (1, 1), (1, 2)]})
+
+
+def test_order_says_how_late_and_of_what_time_an_item_is(catalog, candidates):
+    early, late = ["i0", "i1", "i2", "i3"] * 30, ["i4", "i5", "i0", "i3"] * 2
+    users = [f"a{n // 4}" for n in range(120)] + [f"b{n // 4}" for n in range(8)]
+    log = Interactions.from_table({"user_id": users, "item_id": early + late}, catalog)
+    features = Features.of(candidates, log)
+    usual = 3 / 4  # of the interactions are among a user's newest three
+    shares = {0: (2 + 10 * usual) / (32 + 10), 1: (30 + 10 * usual) / (30 + 10), 4: 10 * usual / (2 + 10)}
+    for item, share in shares.items():
+        assert features.late[item] == pytest.approx(np.log(share / usual), rel=1e-5)
+    np.testing.assert_array_equal(features.era, fit_era(log, catalog, EraConfig()).times)
+    assert (np.diff(features.era[:4]) > 0).all()
+    found = rows(features, Queries.from_lists([[0], []]), candidates)
+    assert found[0, 2]["item lateness"] == features.late[2]
+    assert found[0, 2]["item era"] == features.era[2]
+    assert np.isnan([found[1, 14]["item lateness"], found[1, 14]["item era"]]).all()
+    blind = features.forgetting(np.arange(len(catalog)) == 2)
+    assert np.isnan([blind.late[2], blind.era[2]]).all()
+    np.testing.assert_array_equal(blind.late[:2], features.late[:2])
+
+
+def test_features_of_older_bundles_open(train, candidates):
+    features = Features.of(candidates, train)
+    config, arrays = features.state()
+    old = Features.from_state(config, {name: arrays[name] for name in ("popularity", "recent", "since")})
+    assert set(features.names) - set(old.names) == {"item lateness", "item era"}
+    queries = Queries.from_lists([[0, 1], []])
+    now, before = rows(features, queries, candidates), rows(old, queries, candidates)
+    for key, values in before.items():
+        np.testing.assert_equal({name: now[key][name] for name in values}, values)
 
 
 def test_without_times_there_is_no_age(train, candidates):
