@@ -149,5 +149,5 @@ def test_a_fit_with_a_work_folder_goes_on_there(run, data, bert, tmp_path):
     assert "loss" in first.err
     second = run(*command, "--out", tmp_path / "b")
     assert second.code == 0, second.err
-    assert "tuned: fitted before" in second.err
+    assert "tuned_dense: fitted before" in second.err
     assert "loss" not in second.err
