@@ -148,12 +148,8 @@ def _fitted(
     new, report = _lifted(material, scores, rrf, config)
     sheet = sheets[0]
     placed = _placed(sheet, scores[0], new)
-    ways = {"trees": placed, "rrf": sheet.fused} | {
-        name: -np.where((ranks := column_ranks(column)) > 0, ranks, np.inf)
-        for name, column in sheet.candidates.columns.items()
-    }
-    wanted = is_target(sheet.candidates, sheet.targets)
-    found = {name: places(np.where(sheet.there, one, -np.inf), wanted) for name, one in ways.items()}
+    found = {name: _places(sheet, scores) for name, scores in (("trees", placed), ("rrf", sheet.fused))}
+    found |= {name: _column_places(sheet, column) for name, column in sheet.candidates.columns.items()}
     gains = {name: ndcg(one) for name, one in found.items()}
     best = max(sheet.candidates.columns, key=lambda name: float(gains[name].mean()))
     report |= {
@@ -165,6 +161,17 @@ def _fitted(
         return None, {**report, "fallback": reason}
     kept, shares = _kept(replace(trees, new=new), sheets, config, count, seed)
     return kept, {**report, "gain": [[name, share] for name, share in shares.items()]}
+
+
+def _places(sheet: Sheet, scores: Float32Array) -> Float64Array:
+    """Float64[n], the place of each case's target by Float32[n, k] scores."""
+    return places(np.where(sheet.there, scores, -np.inf), is_target(sheet.candidates, sheet.targets))
+
+
+def _column_places(sheet: Sheet, column: Float32Array) -> Float64Array:
+    """The same by one column, that has no evidence on some."""
+    ranks = column_ranks(column)
+    return _places(sheet, np.where(ranks > 0, -ranks.astype(np.float32), np.float32(-np.inf)))
 
 
 def _quality(found: Float64Array) -> dict[str, list[float]]:

@@ -14,8 +14,10 @@ from llmrec.data import Catalog
 from llmrec.errors import ConfigError
 from llmrec.fuse._quality import is_target, places
 from llmrec.fuse.base import column_ranks
+from llmrec.fuse.features import pick_rows
 from llmrec.fuse.lift import Lift, fit_lift
 from llmrec.fuse.likelihood import fit_weights
+from llmrec.retrieve.base import blocks
 from llmrec.types import BoolArray, Candidates, Float32Array, Int32Array, Queries, State
 
 __all__ = ["COMPONENT", "ReciprocalRankFusion", "RrfConfig", "fit_rrf"]
@@ -89,6 +91,12 @@ class ReciprocalRankFusion:
 
     def fuse(self, queries: Queries, candidates: Candidates) -> Float32Array:
         """Return Float32[n, k]: the fused scores, finite everywhere, 0 where no column has evidence."""
+        fused, wishes = np.empty(candidates.items.shape, dtype=np.float32), queries.wishes
+        for rows in blocks(len(candidates), candidates.items.shape[1] * max(1, len(self.weights))):
+            fused[rows] = self._fuse_some(pick_rows(candidates, rows), wishes[rows])
+        return fused
+
+    def _fuse_some(self, candidates: Candidates, wishes: BoolArray) -> Float32Array:
         # only a column that is ignored may be missing
         there = [name for name, weight in self.weights.items() if weight > 0 or name in candidates.columns]
         values = {name: _values(candidates.columns[name], self.config) for name in there}
@@ -96,7 +104,6 @@ class ReciprocalRankFusion:
         if self.lift is not None:
             shares = np.where(self.lift.is_new(candidates), np.float32(self.lift.share), KNOWN)
         fused = _fuse(values, self.weights, shares)
-        wishes = queries.wishes
         if wishes.any() and any(name in self.weights for name in self.wish_columns):
             values = {name: value[wishes] for name, value in values.items()}
             # text was asked for: that a model knows nothing else of an item does not count against it
