@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from llmrec.bundle import check_outside
 from llmrec.component import FitContext, silent
 from llmrec.config import Config, Settings, StageConfig, resolve
 from llmrec.data import (
@@ -97,9 +98,11 @@ def fit(
         DataError: there is nothing to learn from, the interactions are of another catalog, or they cannot be split
             so (by time without times).
         MissingExtraError: a component needs a package that is not installed.
+        BundleError: `work` lies in a bundle, which what is written there would damage.
     """
     _check_holdout(holdout)
     _check_installed(config)
+    kept = _kept(work)
     material = _material(config, catalog, interactions, users, holdout)
     if len(material.validation) == 0:
         progress(f"no user has {config.min_interactions} interactions: nothing to tune on, all sources count alike")
@@ -118,17 +121,26 @@ def fit(
     context = replace(context, validation=cases)
     stages: tuple[Stage, ...] = ()
     recommender: Recommender | None = None
-    # only the first stage's: what comes later may learn from the stages before it
-    folders = (None if work is None else kept_folder(work), *[None] * len(config.stages))
-    for stage, folder in zip(config.stages, folders, strict=False):
-        stages = (*stages, _fit_stage(stage, context, recommender, own, folder))
+    for stage in config.stages:
+        stages = (*stages, _fit_stage(stage, context, recommender, own, kept))
         recommender = _assemble(config, material, catalog, stages, policies)
     if material.final is not material.train:
         progress("fitting the retrievers again, now on all interactions")
-        both = zip(stages, config.stages, folders, strict=False)
-        stages = tuple(_refit(done, stage, context, material.final, folder) for done, stage, folder in both)
+        stages = _refitted(stages, config, context, material.final, kept)
     about = describe_fit(config, catalog, interactions, holdout, users)
     return replace(_assemble(config, material, catalog, stages, policies), about=about)
+
+
+def _kept(work: Path | None) -> Path | None:
+    """Where fitted retrievers are kept, if there is a folder to work in.
+
+    Raises:
+        BundleError: it lies in a bundle.
+    """
+    if work is None:
+        return None
+    check_outside(kept_folder(work))
+    return kept_folder(work)
 
 
 def _check_holdout(holdout: str) -> None:
@@ -214,6 +226,7 @@ def _fit_stage(
 ) -> Stage:
     """Fit a stage's components, those that take cases on their own ones, then tune its fusion on validation cases."""
     context = replace(context, first_stage=before)
+    kept = kept if before is None else None  # what learns from the stages before it is not kept
     retrievers = tuple((_fit_one(s, context, kept), s.depth) for s in _settings(config, "retriever"))
     scorers = tuple(
         _fit_one(s, replace(context, validation=own.get(s.name, context.validation)))
@@ -229,6 +242,15 @@ def _fit_stage(
     )
     fusion = resolve(f"{config.name}_fusion", {"type": "rrf", **config.fusion}, "fusion", config.name)
     return Stage(config.name, retrievers, scorers, _fit_one(fusion, context), config.keep)
+
+
+def _refitted(
+    stages: tuple[Stage, ...], config: Config, tuned: FitContext, final: Interactions, kept: Path | None
+) -> tuple[Stage, ...]:
+    """Fit all retrievers again; of the first stage they are kept."""
+    folders = (kept, *[None] * (len(stages) - 1))
+    each = zip(stages, config.stages, folders, strict=True)
+    return tuple(_refit(stage, table, tuned, final, folder) for stage, table, folder in each)
 
 
 def _refit(stage: Stage, config: StageConfig, tuned: FitContext, final: Interactions, kept: Path | None) -> Stage:

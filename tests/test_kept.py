@@ -8,6 +8,7 @@ import pytest
 from llmrec.build import fit
 from llmrec.config import Config
 from llmrec.data import Holdout
+from llmrec.errors import BundleError
 from llmrec.kept import _outside as outside
 from llmrec.testing.data import tiny_interactions
 from llmrec.types import Csr, Queries
@@ -122,6 +123,16 @@ def test_what_a_kill_left_half_removed_is_fitted_again(run, tmp_path, left):
 def test_a_folder_that_cannot_be_written_costs_no_fit(run, tmp_path):
     (tmp_path / "fitted").write_text("a file", encoding="utf-8")
     assert run(holdout="last")[1] == []
+
+
+def test_no_work_in_a_bundle(run, catalog, interactions, tmp_path):
+    """What training writes there would make it a bundle that does not open."""
+    bundle = run(holdout="last")[0].save(tmp_path / "bundle")
+    before = sorted(bundle.rglob("*"))
+    for folder in (bundle, bundle / "work"):
+        with pytest.raises(BundleError, match="lies inside another bundle"):
+            fit(config(), catalog, interactions, work=folder)
+    assert sorted(bundle.rglob("*")) == before
 
 
 def test_a_later_stage_is_fitted_again(catalog, interactions, tmp_path):

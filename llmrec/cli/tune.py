@@ -47,6 +47,28 @@ _HOLDOUT = (
     "last: each user's last interaction is put aside unseen, the second last is foretold; time: likewise, by time."
 )
 
+TrialsOption = Annotated[
+    int | None,
+    typer.Option("--trials", metavar="N", min=1, help=f"Stop after so many; without it and --minutes, {TRIALS}."),
+]
+MinutesOption = Annotated[
+    float | None, typer.Option("--minutes", metavar="N", help="Begin no trial when so much time has passed.")
+]
+MetricOption = Annotated[
+    str, typer.Option("--metric", metavar="NAME@K", help="What is searched for, such as NDCG@10 or Recall@20.")
+]
+UsersOption = Annotated[
+    int | None, typer.Option("--users", min=2, help="Measure on a fixed random sample of so many users.")
+]
+WorkOption = Annotated[
+    Path | None,
+    typer.Option("--work", metavar="FOLDER", help="Keep the trials there: started again, the search goes on."),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="Write the configuration with the best values there, as TOML."),
+]
+
 
 def tune(
     dataset: DatasetOption = None,
@@ -57,29 +79,14 @@ def tune(
     quarantine: QuarantineOption = None,
     config: ConfigOption = None,
     sets: SetOption = None,
-    trials: Annotated[
-        int | None,
-        typer.Option("--trials", metavar="N", min=1, help=f"Stop after so many; without it and --minutes, {TRIALS}."),
-    ] = None,
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", metavar="N", help="Begin no trial when so much time has passed.")
-    ] = None,
-    metric: Annotated[
-        str, typer.Option("--metric", metavar="NAME@K", help="What is searched for, such as NDCG@10 or Recall@20.")
-    ] = "NDCG@10",
-    users: Annotated[
-        int | None, typer.Option("--users", min=2, help="Measure on a fixed random sample of so many users.")
-    ] = None,
+    trials: TrialsOption = None,
+    minutes: MinutesOption = None,
+    metric: MetricOption = "NDCG@10",
+    users: UsersOption = None,
     holdout: Annotated[TuneHoldoutChoice, typer.Option("--holdout", help=_HOLDOUT)] = TuneHoldoutChoice.last,
     seed: Annotated[int, typer.Option("--seed", help="Of the search; models have the configuration's.")] = 0,
-    work: Annotated[
-        Path | None,
-        typer.Option("--work", metavar="FOLDER", help="Keep the trials there: started again, the search goes on."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FILE", help="Write the configuration with the best values there, as TOML."),
-    ] = None,
+    work: WorkOption = None,
+    out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Search the settings that the table [tune] names for those that are best on validation cases.

@@ -36,7 +36,7 @@ class RrfConfig(ComponentConfig):
 
     Attributes:
         norm: what a column says of a candidate. "rank": 1 / (constant + rank). "min-max": its score's place between the
-            worst (0) and the best (1) of the query's candidates, which makes the sum CombSUM (Fox and Shaw,
+            worst (next to 0) and the best (1) of the query's candidates, which makes the sum CombSUM (Fox and Shaw,
             "Combination of multiple searches", TREC-2, 1994): how far apart scores are counts, not their order alone.
         constant: added to every rank; small values trust the top of each list more.
         tune: whether weights are tuned on validation cases; false, or without any cases: all columns count alike.

@@ -99,9 +99,10 @@ def top_k(scores: Float32Array, k: int, tie_order: NDArray[np.uint64]) -> Rankin
         return Ranking(np.empty((len(scores), k), np.int32), np.empty((len(scores), k), np.float32))
     scores = np.where(np.isnan(scores), np.float32(-np.inf), scores)
     keys, places = _contenders(scores, k, rank_ties(tie_order))
-    best = np.argpartition(keys, k - 1, axis=1)[:, :k] if k < keys.shape[1] else np.argsort(keys, axis=1)
-    best = np.take_along_axis(best, np.argsort(np.take_along_axis(keys, best, axis=1), axis=1), axis=1)
-    items = np.take_along_axis(places, best, axis=1)
+    if k < keys.shape[1]:
+        best = np.argpartition(keys, k - 1, axis=1)[:, :k]
+        keys, places = np.take_along_axis(keys, best, axis=1), np.take_along_axis(places, best, axis=1)
+    items = np.take_along_axis(places, np.argsort(keys, axis=1), axis=1)
     found = np.take_along_axis(scores, np.maximum(items, 0), axis=1)
     return Ranking(items.astype(np.int32), np.where(items >= 0, found, np.float32(0)).astype(np.float32))
 

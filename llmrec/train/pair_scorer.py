@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from llmrec.text import load_template
 from llmrec.train.checkpoint import run_key
 from llmrec.train.pair_config import CrossEncoderConfig
 from llmrec.train.pair_lists import PairLists, PairTexts, mine_lists, rank_prior
+
+if TYPE_CHECKING:
+    from llmrec.train.pair_run import Outcome
 
 __all__ = ["COMPONENT", "train_pair_scorer"]
 
@@ -82,6 +86,12 @@ def train_pair_scorer(
     if outcome.before is not None and outcome.before >= max(outcome.checks, default=0.0):
         progress("cross-encoder: no check was better than the first stage's order; it is left saying nothing")
     network.save(out)
+    _write_record(out, key, lists, held, outcome)
+    checkpoint.unlink(missing_ok=True)  # last: until the record is there, a killed run goes on from it
+    return PairScorer.load(str(out), max_tokens=config.max_tokens)
+
+
+def _write_record(out: Path, key: str, lists: PairLists, held: int, outcome: Outcome) -> None:
     record = {
         "key": key,
         "lists": len(lists),
@@ -94,8 +104,6 @@ def train_pair_scorer(
     fresh = out / f"{RECORD}.new"
     fresh.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     fresh.replace(out / RECORD)
-    checkpoint.unlink(missing_ok=True)  # last: until the record is there, a killed run goes on from it
-    return PairScorer.load(str(out), max_tokens=config.max_tokens)
 
 
 def _is_finished(out: Path, key: str) -> bool:
