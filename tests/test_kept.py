@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from llmrec.build import fit
-from llmrec.config import Config
+from llmrec.component import FitContext
+from llmrec.config import Config, resolve
 from llmrec.data import Holdout
 from llmrec.errors import BundleError
 from llmrec.kept import _outside as outside
+from llmrec.kept import fit_key
 from llmrec.testing.data import tiny_interactions
 from llmrec.types import Csr, Queries
 
@@ -102,6 +104,21 @@ def test_another_log_seed_catalog_or_holdout_takes_nothing(run, catalog, interac
     assert run(config(seed=3), holdout="last")[1] == []
     assert run(items=catalog.without_items(catalog.items.ids[:1]), holdout="last")[1] == []
     assert run()[1] == []
+
+
+def test_other_cases_to_tune_on_take_nothing(run):
+    """Without the policy, the cases no longer say that the history is left out: an early stop may come elsewhere."""
+    run(holdout="last")
+    assert run(config(policies={}), holdout="last")[1] == []
+
+
+def test_a_refit_is_that_of_what_it_follows(catalog, interactions):
+    """How long to train was tuned by the fit before, so two refits on the same log may differ."""
+    settings = resolve("ease", {}, "retriever", "hybrid")
+    context = FitContext("ease", catalog, interactions)
+    keys = {fit_key(settings, context, about) for about in ("", "one", "other")}
+    assert len(keys) == 3
+    assert fit_key(settings, context, "one") in keys
 
 
 def test_a_damaged_one_is_fitted_again(run, tmp_path):
