@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 from llmrec.errors import ConfigError, ModelError
 
@@ -65,7 +65,7 @@ class SentenceLayout:
     """
 
     transformer: Path
-    pooling: str = "mean"
+    pooling: Literal["mean", "cls", "max"] = "mean"
     lowercase: bool = False
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt: str = ""
@@ -147,7 +147,7 @@ def check_pair_modules(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _read_pooling(path: Path, *, has_prompts: bool) -> str:
+def _read_pooling(path: Path, *, has_prompts: bool) -> Literal["mean", "cls", "max"]:
     config = read_json(path)
     modes = config.get("pooling_mode") or [mode for key, mode in _LEGACY_POOLING.items() if config.get(key)]
     modes = [modes] if isinstance(modes, str) else list(modes or ["mean"])
@@ -155,7 +155,7 @@ def _read_pooling(path: Path, *, has_prompts: bool) -> str:
         raise ModelError(f"{path} asks for {'+'.join(modes)} pooling; only {', '.join(_POOLINGS)} can be run")
     if has_prompts and not config.get("include_prompt", True):
         raise ModelError(f"{path} leaves the prompt out of the pooling (include_prompt false); that cannot be run")
-    return str(modes[0])
+    return cast("Literal['mean', 'cls', 'max']", modes[0])
 
 
 def _read_lowercase(transformer: Path) -> bool:

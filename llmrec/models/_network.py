@@ -1,29 +1,31 @@
-"""Load a transformer and run it over framed sequences in batches of one length."""
+"""Run a model over framed sequences in batches of one length, several at a time."""
 
 from __future__ import annotations
 
-import inspect
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from itertools import chain
+from threading import Barrier
 
 import numpy as np
 
-from llmrec.errors import ModelError
 from llmrec.models._tokens import Framed, length_batches
-from llmrec.models.device import Placement
-from llmrec.models.quiet import quiet_transformers
-from llmrec.types import Float32Array
+from llmrec.models.device import Placement, set_threads
+from llmrec.types import Float32Array, Int64Array
 
-if TYPE_CHECKING:
-    import torch
+__all__ = ["Forward", "Network"]
 
-__all__ = ["Network", "load_network"]
+Forward = Callable[[Int64Array, Int64Array], Float32Array]
+"""Token ids and segment ids, each Int64[b, length] without pads, to Float32[b, dim]. May be called by many threads."""
 
-# Padded tokens per batch. On a CPU small batches stay in its caches; a GPU wants to be filled.
+# Tokens per batch. On a CPU small batches stay in its caches; a GPU wants to be filled.
 _CPU_BUDGET = 4096
 _ACCELERATOR_BUDGET = 65536
+# Tokens that are worth a batch of their own, where there are too few for all threads.
+_LEAST = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +33,17 @@ class Network:
     """Weights on a device, ready to run.
 
     Attributes:
-        module: the transformer, in evaluation mode.
+        forward: from tokens to vectors or scores.
         placement: where it runs.
-        pad_id: the token id that fills up a batch.
-        takes_types: whether its forward pass wants segment ids.
+        pad_id: the token that stands for a sequence of none.
     """
 
-    module: torch.nn.Module
+    forward: Forward
     placement: Placement
     pad_id: int
-    takes_types: bool
 
-    def run(self, framed: Framed, head: Callable[[Any, torch.Tensor], torch.Tensor]) -> Float32Array:
-        """Run all sequences and return what `head` makes of each batch.
+    def run(self, framed: Framed) -> Float32Array:
+        """Run all sequences.
 
         A sequence's result does not depend on what runs beside it, as a batch holds sequences of one length, so
         that nothing is padded: attention adds up its terms in blocks that depend on the padded length, and
@@ -52,67 +52,56 @@ class Network:
         many other rows: equal bit for bit in bfloat16 on CPUs with AVX-512 BF16, about 1e-6 in float32.
         Emulated bfloat16, float16 and accelerators promise no more than their own rounding.
 
+        On a CPU, batches are shared out to one thread a core: that is faster than all cores on one small matrix
+        product after the other, and threads that never wait for each other do not suffer from a busy machine.
+
         Args:
             framed: n sequences.
-            head: takes the model's output and the attention mask [b, length]; returns float32 [b, dim].
 
         Returns:
             Float32[n, dim], in the order of the sequences.
         """
-        import torch
-
-        budget = _CPU_BUDGET if self.placement.is_cpu else _ACCELERATOR_BUDGET
-        batches = list(length_batches(framed.lengths, budget))
-        parts = []
-        with torch.inference_mode():
-            for rows in batches:
-                ids, mask, types = (
-                    torch.from_numpy(part).to(self.placement.device) for part in framed.padded(rows, self.pad_id)
-                )
-                extra = {"token_type_ids": types} if self.takes_types else {}
-                parts.append(head(self.module(input_ids=ids, attention_mask=mask, **extra), mask))
-            result = torch.cat(parts).cpu().numpy()
-        ordered = np.empty_like(result)
-        ordered[np.concatenate(batches)] = result
+        if not self.placement.is_cpu:
+            batches = list(length_batches(framed.lengths, _ACCELERATOR_BUDGET))
+            parts = [self._part(framed, rows) for rows in batches]
+        else:
+            threads = set_threads()
+            share = -(-int(framed.lengths.sum()) // threads)
+            batches = list(length_batches(framed.lengths, min(_CPU_BUDGET, max(_LEAST, share))))
+            parts = list(self._shared_out(framed, batches, threads))
+        ordered = np.empty((len(framed.lengths), parts[0].shape[1]), np.float32)
+        ordered[np.fromiter(chain.from_iterable(batches), np.int64)] = np.concatenate(parts)
         return ordered
 
+    def _shared_out(self, framed: Framed, batches: list[Int64Array], threads: int) -> list[Float32Array]:
+        if threads == 1 or len(batches) < threads // 2:
+            return [self._part(framed, rows) for rows in batches]  # each with all threads
+        return list(_workers(os.getpid(), threads).map(lambda rows: self._part(framed, rows), batches))
 
-def load_network(folder: Path, kind: str, placement: Placement) -> Network:
-    """Load safetensors weights with one of transformers' Auto classes.
+    def _part(self, framed: Framed, rows: Int64Array) -> Float32Array:
+        return self.forward(*framed.stacked(rows, self.pad_id))
 
-    Args:
-        folder: holds config.json and the weights.
-        kind: name of the class, such as "AutoModel".
-        placement: where it runs, and in which number format.
 
-    Raises:
-        ModelError: the weights do not fit the configuration, or some are missing.
+@cache
+def _workers(process: int, threads: int) -> ThreadPoolExecutor:
+    """Threads that run one batch each, by one torch thread; kept by process, as a fork has none of its parent's.
+
+    torch remembers the number that was set last, in whatever thread, for all threads to come: so all of these are
+    started here, and then the number that was is set again.
     """
-    import transformers
+    import torch
 
-    try:
-        with quiet_transformers():
-            module, info = getattr(transformers, kind).from_pretrained(
-                folder,
-                dtype=placement.torch_dtype,
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise ModelError(f"the model in {folder} cannot be loaded: {error}") from error
-    # A pooler is never used here, and many encoders are published without one.
-    missing = sorted(name for name in info["missing_keys"] if "pooler" not in name.split("."))
-    if missing or info["mismatched_keys"]:
-        lost = ", ".join(missing[:3] + [str(key) for key in list(info["mismatched_keys"])[:3]])
-        raise ModelError(
-            f"the weights in {folder} do not make a whole {type(module).__name__}: {lost} missing or of another "
-            "shape. Random numbers would take their place, so fine-tune the model first or choose another"
-        )
-    pad_id = module.config.pad_token_id
-    return Network(
-        module=module.eval().to(placement.device),
-        placement=placement,
-        pad_id=0 if pad_id is None else int(pad_id),
-        takes_types="token_type_ids" in inspect.signature(module.forward).parameters,
-    )
+    usual = torch.get_num_threads()
+    started = Barrier(threads + 1)
+
+    def alone() -> None:
+        torch.get_num_threads()  # a thread that was never asked takes the remembered number later
+        torch.set_num_threads(1)
+        started.wait()
+
+    pool = ThreadPoolExecutor(threads, "llmrec-model", initializer=alone)
+    for _ in range(threads):
+        pool.submit(int)
+    started.wait()
+    torch.set_num_threads(usual)
+    return pool

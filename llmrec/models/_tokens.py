@@ -73,16 +73,17 @@ class Framed:
         """Int64[n]: tokens per sequence."""
         return np.diff(self.offsets)
 
-    def padded(self, rows: Int64Array, pad_id: int) -> tuple[Int64Array, Int64Array, Int64Array]:
-        """Return ids, attention mask and segment ids of some sequences, each Int64[len(rows), longest]."""
-        offsets, picked = select_rows(self.offsets, rows)
-        lengths = np.diff(offsets)
-        mask = np.arange(max(1, int(lengths.max(initial=0)))) < lengths[:, None]
-        ids = np.full(mask.shape, pad_id, dtype=np.int64)
-        ids[mask] = self.ids[picked]
-        types = np.zeros(mask.shape, dtype=np.int64)
-        types[mask] = self.types[picked]
-        return ids, mask.astype(np.int64), types
+    def stacked(self, rows: Int64Array, pad_id: int) -> tuple[Int64Array, Int64Array]:
+        """Return ids and segment ids of sequences that are of one length, each Int64[len(rows), length].
+
+        A sequence of no token, where a model has no special ones, is one pad.
+        """
+        starts = self.offsets[rows]
+        length = int(self.offsets[rows[0] + 1] - starts[0])
+        if length == 0:
+            return np.full((len(rows), 1), pad_id, np.int64), np.zeros((len(rows), 1), np.int64)
+        where = starts[:, None] + np.arange(length)
+        return self.ids[where].astype(np.int64), self.types[where].astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)

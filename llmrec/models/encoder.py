@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,14 +21,13 @@ from llmrec.models._folder import (
     read_layout,
     short_name,
 )
-from llmrec.models._network import Network, load_network
+from llmrec.models._network import Network
 from llmrec.models._tokens import Tokenizer
+from llmrec.models._transformer import load_network
 from llmrec.models.device import Placement, best_placement
 from llmrec.types import Float32Array, Int32Array
 
 if TYPE_CHECKING:
-    import torch
-
     from llmrec.models.cache import EmbeddingCache
 
 __all__ = ["TextEncoder"]
@@ -211,7 +209,7 @@ class TextEncoder:
 
     def _compute(self, texts: list[str]) -> Float32Array:
         framed = self._tokenizer.singles(self._tokenizer.tokens(texts), self.max_tokens)
-        vectors = self._loaded().run(framed, partial(_pool, self._layout.pooling))
+        vectors = self._loaded().run(framed)
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1) | ~vectors.any(axis=1))
         if len(bad):
             raise ModelError(
@@ -226,22 +224,7 @@ class TextEncoder:
         with self._lock:
             if self._network is None:
                 self._opened.check()
-                network = load_network(self._layout.transformer, "AutoModel", self.placement)
+                network = load_network(self._layout.transformer, self._layout.pooling, self.placement)
                 self._opened.check()
                 self._network = network
             return self._network
-
-
-def _pool(kind: str, output: Any, mask: torch.Tensor) -> torch.Tensor:
-    """Turn token vectors [b, length, dim] into float32 text vectors [b, dim] of length one."""
-    import torch
-
-    hidden = output.last_hidden_state.float()
-    weights = mask.unsqueeze(-1).to(hidden.dtype)
-    if kind == "cls":
-        pooled = hidden[:, 0]
-    elif kind == "max":
-        pooled = hidden.masked_fill(weights == 0, float("-inf")).amax(dim=1)
-    else:
-        pooled = (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
-    return torch.nn.functional.normalize(pooled, dim=1)

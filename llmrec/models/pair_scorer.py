@@ -21,8 +21,9 @@ from llmrec.models._folder import (
     read_config,
     short_name,
 )
-from llmrec.models._network import Network, load_network
+from llmrec.models._network import Network
 from llmrec.models._tokens import Tokenizer
+from llmrec.models._transformer import load_network
 from llmrec.models.device import Placement, best_placement
 from llmrec.types import Float32Array, Int32Array, Int64Array
 
@@ -164,7 +165,7 @@ class PairScorer:
                 right.take(item_rows[part].astype(np.int64)),
                 self.max_tokens,
             )
-            scores[part] = self._loaded().run(framed, lambda output, _: output.logits.float())[:, 0]
+            scores[part] = self._loaded().run(framed)[:, 0]
         bad = np.flatnonzero(~np.isfinite(scores))
         if len(bad):
             pair = users[int(user_rows[bad[0]])][:60], items[int(item_rows[bad[0]])][:60]
@@ -184,9 +185,8 @@ class PairScorer:
     def _loaded(self) -> Network:
         with self._lock:
             if self._network is None:
-                kind = "AutoModelForSequenceClassification"
                 self._opened.check()
-                network = load_network(self._folder, kind, self.placement)
+                network = load_network(self._folder, "logits", self.placement)
                 self._opened.check()
                 self._network = network
             return self._network

@@ -122,10 +122,14 @@ def test_batches_hold_every_row_once_within_the_budget_longest_first(lengths, bu
     assert longest == sorted(longest, reverse=True)
 
 
-def test_padding(tokenizer):
-    framed = tokenizer.pairs(tokenizer.tokens(["toy", "toy story"]), tokenizer.tokens(["heat", "babe"]), 20)
-    ids, mask, types = framed.padded(np.array([1, 0]), pad_id=0)
-    assert ids.shape == (2, 6)
-    assert mask.tolist() == [[1] * 6, [1] * 5 + [0]]
-    assert types.tolist() == [[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 0]]
-    assert ids[1, -1] == 0
+def test_sequences_of_one_length_are_stacked(tokenizer):
+    framed = tokenizer.pairs(tokenizer.tokens(["toy", "toy story", "heat"]), tokenizer.tokens(["heat"] * 3), 20)
+    ids, types = framed.stacked(np.array([2, 0]), pad_id=0)
+    assert ids.tolist() == [framed.ids[framed.offsets[row] : framed.offsets[row + 1]].tolist() for row in (2, 0)]
+    assert types.tolist() == [[0, 0, 0, 1, 1]] * 2
+
+
+def test_a_sequence_of_nothing_is_one_pad():
+    nothing = Framed(np.zeros(3, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32))
+    ids, types = nothing.stacked(np.array([0, 1]), pad_id=7)
+    assert (ids.tolist(), types.tolist()) == ([[7], [7]], [[0], [0]])

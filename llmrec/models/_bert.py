@@ -1,0 +1,217 @@
+"""BERT's forward pass on a CPU, straight from the safetensors file.
+
+transformers is not imported, which takes longer than an answer; query, key and value are one matrix product; and where
+only the first token's vector is asked for, the last layer computes no other. Devlin et al., "BERT: Pre-training of Deep
+Bidirectional Transformers for Language Understanding", NAACL 2019; the numbers are those of transformers' `BertModel`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmrec.models._folder import read_config
+from llmrec.models._pooling import Output, pool
+from llmrec.models.device import Placement
+from llmrec.types import Float32Array, Int64Array
+
+if TYPE_CHECKING:
+    import torch
+
+    from llmrec.models._network import Forward
+
+    Linear = tuple[torch.Tensor, torch.Tensor]
+
+__all__ = ["bert_forward"]
+
+_FORMATS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """One layer: weights and biases of its matrix products and normalisations."""
+
+    attend: Linear
+    merge: Linear
+    merge_norm: Linear
+    widen: Linear
+    narrow: Linear
+    norm: Linear
+
+
+@dataclass(frozen=True, slots=True)
+class _Bert:
+    """The weights.
+
+    Attributes:
+        embeddings: of words [vocabulary, dim], positions [longest, dim] and segments [kinds, dim].
+        norm: the normalisation of their sum.
+        layers: in order.
+        heads: attention heads of a layer.
+        epsilon: of every normalisation.
+    """
+
+    embeddings: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+    norm: Linear
+    layers: tuple[_Layer, ...]
+    heads: int
+    epsilon: float
+
+    def hidden(self, ids: torch.Tensor, types: torch.Tensor, *, first_only: bool) -> torch.Tensor:
+        """Token vectors [b, length, dim] of ids [b, length]; with `first_only` [b, 1, dim], the first token's."""
+        words, positions, segments = self.embeddings
+        vectors = words[ids] + segments[types] + positions[: ids.shape[1]]
+        vectors = self._normalised(vectors, self.norm)
+        for place, layer in enumerate(self.layers, start=1):
+            vectors = self._layer(layer, vectors, first_only and place == len(self.layers))
+        return vectors
+
+    def _layer(self, layer: _Layer, vectors: torch.Tensor, first_only: bool) -> torch.Tensor:
+        """[b, length, dim] to [b, length, dim], or to [b, 1, dim] of the first token."""
+        from torch.nn.functional import gelu, linear, scaled_dot_product_attention
+
+        b, length, dim = vectors.shape
+        if first_only:
+            weight, bias = layer.attend
+            keys = linear(vectors, weight[dim:], bias[dim:]).view(b, length, 2, self.heads, -1)
+            vectors = vectors[:, :1].contiguous()
+            query = linear(vectors, weight[:dim], bias[:dim]).view(b, 1, self.heads, -1).transpose(1, 2)
+            key, value = keys.permute(2, 0, 3, 1, 4)
+        else:
+            parts = linear(vectors, *layer.attend).view(b, length, 3, self.heads, -1)
+            query, key, value = parts.permute(2, 0, 3, 1, 4)
+        read = scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(vectors.shape)
+        vectors = self._normalised(linear(read, *layer.merge) + vectors, layer.merge_norm)
+        wide = gelu(linear(vectors, *layer.widen))
+        return self._normalised(linear(wide, *layer.narrow) + vectors, layer.norm)
+
+    def _normalised(self, vectors: torch.Tensor, norm: Linear) -> torch.Tensor:
+        from torch.nn.functional import layer_norm
+
+        return layer_norm(vectors, vectors.shape[-1:], *norm, self.epsilon)
+
+
+def bert_forward(folder: Path, output: Output, placement: Placement) -> Forward | None:
+    """The forward pass of a plain BERT on a CPU; None if the folder holds anything else, or lacks a weight.
+
+    Args:
+        folder: holds config.json and safetensors weights.
+        output: what is made of a sequence.
+        placement: the CPU, in float32 or bfloat16.
+    """
+    config = read_config(folder)
+    if not placement.is_cpu or placement.dtype not in _FORMATS or not _is_plain(config):
+        return None
+    try:
+        weights = _Weights.read(folder, placement)
+        bert, head = _bert(weights, config), _head(weights) if output == "logits" else None
+    except KeyError:  # transformers says in words what is missing
+        return None
+    if not _fits(bert, head, config):
+        return None
+    return _forward(bert, head, output)
+
+
+def _forward(bert: _Bert, head: tuple[Linear, Linear] | None, output: Output) -> Forward:
+    import torch
+    from torch.nn.functional import linear
+
+    def forward(ids: Int64Array, types: Int64Array) -> Float32Array:
+        with torch.inference_mode():
+            first_only = output in ("cls", "logits")
+            hidden = bert.hidden(torch.from_numpy(ids), torch.from_numpy(types), first_only=first_only)
+            if head is None:
+                return np.asarray(pool(output, hidden).numpy())
+            pooled = torch.tanh(linear(hidden[:, 0], *head[0]))
+            return np.asarray(linear(pooled, *head[1]).float().numpy())
+
+    return forward
+
+
+def _is_plain(config: Mapping[str, Any]) -> bool:
+    """Whether the configuration asks for nothing that this file does not do."""
+    return (
+        config["model_type"] == "bert"
+        and config.get("hidden_act", "gelu") == "gelu"
+        and config.get("position_embedding_type", "absolute") == "absolute"
+        and not config.get("is_decoder", False)
+        and not config.get("add_cross_attention", False)
+        and config.get("quantization_config") is None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """Tensors by their names in transformers' `BertModel`, in one number format."""
+
+    tensors: Mapping[str, torch.Tensor]
+
+    @classmethod
+    def read(cls, folder: Path, placement: Placement) -> _Weights:
+        """Read all safetensors files of a folder, under the names that old and fine-tuned ones have too."""
+        from safetensors.torch import load_file
+
+        found = {}
+        for file in sorted(folder.glob("model*.safetensors")):
+            for stored, tensor in load_file(file).items():
+                name = stored.removeprefix("bert.").replace("LayerNorm.gamma", "LayerNorm.weight")
+                name = name.replace("LayerNorm.beta", "LayerNorm.bias")
+                found[name] = tensor.to(placement.torch_dtype) if tensor.is_floating_point() else tensor
+        return cls(found)
+
+    def linear(self, *names: str) -> Linear:
+        """Weights and biases of some parts, joined; KeyError if one is missing."""
+        import torch
+
+        weights, biases = ([self.tensors[f"{n}.{kind}"] for n in names] for kind in ("weight", "bias"))
+        return torch.cat(weights).contiguous(), torch.cat(biases).contiguous()
+
+
+def _bert(weights: _Weights, config: Mapping[str, Any]) -> _Bert:
+    tables = ("word_embeddings", "position_embeddings", "token_type_embeddings")
+    words, positions, segments = (weights.tensors[f"embeddings.{table}.weight"] for table in tables)
+    return _Bert(
+        embeddings=(words, positions, segments),
+        norm=weights.linear("embeddings.LayerNorm"),
+        layers=tuple(_layer(weights, f"encoder.layer.{n}") for n in range(int(config["num_hidden_layers"]))),
+        heads=int(config["num_attention_heads"]),
+        epsilon=float(config.get("layer_norm_eps", 1e-12)),
+    )
+
+
+def _layer(weights: _Weights, name: str) -> _Layer:
+    return _Layer(
+        attend=weights.linear(*(f"{name}.attention.self.{part}" for part in ("query", "key", "value"))),
+        merge=weights.linear(f"{name}.attention.output.dense"),
+        merge_norm=weights.linear(f"{name}.attention.output.LayerNorm"),
+        widen=weights.linear(f"{name}.intermediate.dense"),
+        narrow=weights.linear(f"{name}.output.dense"),
+        norm=weights.linear(f"{name}.output.LayerNorm"),
+    )
+
+
+def _head(weights: _Weights) -> tuple[Linear, Linear]:
+    return weights.linear("pooler.dense"), weights.linear("classifier")
+
+
+def _fits(bert: _Bert, head: tuple[Linear, Linear] | None, config: Mapping[str, Any]) -> bool:
+    """Whether the weights have the shapes of the configuration."""
+    dim, wide = int(config["hidden_size"]), int(config["intermediate_size"])
+    words, positions, segments = bert.embeddings
+    found = [words.shape, positions.shape, segments.shape]
+    wanted = [
+        (int(config["vocab_size"]), dim),
+        (int(config["max_position_embeddings"]), dim),
+        (int(config.get("type_vocab_size", 2)), dim),
+    ]
+    for layer in bert.layers:
+        found += [layer.attend[0].shape, layer.merge[0].shape, layer.widen[0].shape, layer.narrow[0].shape]
+        wanted += [(3 * dim, dim), (dim, dim), (wide, dim), (dim, wide)]
+    if head is not None:
+        found += [head[0][0].shape, head[1][0].shape]
+        wanted += [(dim, dim), (1, dim)]
+    return [tuple(shape) for shape in found] == wanted
