@@ -174,7 +174,7 @@ class RuntimeConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     device: str | None = Field(default=None, min_length=1)
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    dtype: Literal["float32", "bfloat16", "float16", "int8"] | None = None
     threads: int | None = Field(default=None, gt=0)
 
 

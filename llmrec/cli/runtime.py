@@ -27,6 +27,7 @@ class DtypeChoice(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+    int8 = "int8"
 
 
 _OPTIONS: dict[str, Any] = {

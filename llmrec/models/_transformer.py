@@ -17,7 +17,7 @@ from llmrec.models.device import Placement
 from llmrec.models.quiet import quiet_transformers
 from llmrec.types import Float32Array, Int64Array
 
-__all__ = ["load_module", "load_network", "transformers_forward"]
+__all__ = ["load_module", "load_network", "pad_id", "traceable", "transformers_forward"]
 
 
 def load_network(folder: Path, output: Output, placement: Placement) -> Network:
@@ -32,27 +32,45 @@ def load_network(folder: Path, output: Output, placement: Placement) -> Network:
         ModelError: the weights do not fit the configuration, or some are missing.
     """
     forward = bert_forward(folder, output, placement) or transformers_forward(folder, output, placement)
-    pad_id = read_config(folder).get("pad_token_id")
-    return Network(forward, placement, 0 if pad_id is None else int(pad_id))
+    return Network(forward, placement, pad_id(folder))
+
+
+def pad_id(folder: Path) -> int:
+    """The token that fills up, by a folder's config.json; 0 if it names none."""
+    found = read_config(folder).get("pad_token_id")
+    return 0 if found is None else int(found)
 
 
 def transformers_forward(folder: Path, output: Output, placement: Placement) -> Forward:
     """The forward pass of any architecture that transformers has; see `load_network`."""
     import torch
 
-    module = load_module(folder, output, placement)
-    takes_types = "token_type_ids" in inspect.signature(module.forward).parameters
+    module = traceable(load_module(folder, output, placement), output)
 
     def forward(ids: Int64Array, types: Int64Array) -> Float32Array:
         with torch.inference_mode():
-            given = {"input_ids": torch.from_numpy(ids).to(placement.device)}
-            if takes_types:
-                given["token_type_ids"] = torch.from_numpy(types).to(placement.device)
-            found = module(**given)
-            result = found.logits.float() if output == "logits" else pool(output, found.last_hidden_state)
-            return np.asarray(result.cpu().numpy())
+            given = (torch.from_numpy(part).to(placement.device) for part in (ids, types))
+            return np.asarray(module(*given).cpu().numpy())
 
     return forward
+
+
+def traceable(module: Any, output: Output) -> Any:
+    """A torch module that takes ids and segment ids, Int64[b, length], and gives Float32[b, dim]."""
+    import torch
+
+    takes_types = "token_type_ids" in inspect.signature(module.forward).parameters
+
+    class Whole(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, ids: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
+            found = self.module(input_ids=ids, **({"token_type_ids": types} if takes_types else {}))
+            return found.logits.float() if output == "logits" else pool(output, found.last_hidden_state)
+
+    return Whole().eval()
 
 
 def load_module(folder: Path, output: Output, placement: Placement) -> Any:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["DTYPES", "Placement", "best_placement", "cpu_threads", "explain_placement", "set_threads"]
 
-DTYPES = ("float32", "bfloat16", "float16")
-"""Number formats a model can run in."""
+DTYPES = ("float32", "bfloat16", "float16", "int8")
+"""Number formats a model can run in; int8 is for text encoders on a CPU, by OpenVINO."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Placement:
 
     Attributes:
         device: a torch device, such as "cpu", "cuda", "cuda:1" or "mps".
-        dtype: "float32", "bfloat16" or "float16".
+        dtype: "float32", "bfloat16", "float16" or "int8".
     """
 
     device: str
@@ -34,13 +36,21 @@ class Placement:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype {self.dtype!r} is not known; choose one of {', '.join(DTYPES)}")
+        if self.dtype == "int8" and not self.is_cpu:
+            raise ConfigError(f"dtype int8 is for the CPU, not for {self.device}; choose bfloat16, float16 or float32")
+
+    @property
+    def floating(self) -> Placement:
+        """The same place for what is not quantised: in int8's stead, the best floating-point format there."""
+        return self if self.dtype != "int8" else Placement(self.device, _best_dtype(self.device))
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """The torch number format."""
+        """The torch number format of weights."""
         import torch
 
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.dtype]
+        formats = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+        return formats[self.floating.dtype]
 
     @property
     def is_cpu(self) -> bool:
@@ -48,7 +58,7 @@ class Placement:
         return self.device.startswith("cpu")
 
 
-def best_placement(device: str | None = None, dtype: str | None = None) -> Placement:
+def best_placement(device: str | None = None, dtype: str | None = None, *, quantised: bool = False) -> Placement:
     """Choose where models run.
 
     An argument wins over the environment (`LLMREC_DEVICE`, `LLMREC_DTYPE`), which wins over what the machine
@@ -57,15 +67,25 @@ def best_placement(device: str | None = None, dtype: str | None = None) -> Place
 
     Args:
         device: a torch device, or None.
-        dtype: "float32", "bfloat16" or "float16", or None.
+        dtype: "float32", "bfloat16", "float16" or "int8", or None.
+        quantised: whether there is an 8-bit form of the model: where nothing else is asked for it is run, if it can be.
 
     Raises:
         ConfigError: the device is not there, or a name is not known.
+        MissingExtraError: int8 is asked for, and OpenVINO is not installed.
     """
     set_threads()
     device = device or os.environ.get("LLMREC_DEVICE") or _best_device()
     _check_device(device)
-    return Placement(device, dtype or os.environ.get("LLMREC_DTYPE") or _best_dtype(device))
+    asked = dtype or os.environ.get("LLMREC_DTYPE")
+    if asked is None and quantised and device.startswith("cpu"):
+        if find_spec("openvino") is not None:
+            return Placement(device, "int8")
+        message = "there is an 8-bit form of this model, but no OpenVINO to run it: pip install 'llmrec[int8]'"
+        warnings.warn(f"{message}; going on in {_best_dtype(device)}", RuntimeWarning, stacklevel=3)
+    if asked == "int8" and find_spec("openvino") is None:
+        raise MissingExtraError("openvino", "int8")
+    return Placement(device, asked or _best_dtype(device))
 
 
 def explain_placement() -> dict[str, str]:

@@ -21,9 +21,10 @@ from llmrec.models._folder import (
     read_layout,
     short_name,
 )
+from llmrec.models._int8 import INT8_FILES, SAMPLE, load_int8, stored_int8
 from llmrec.models._network import Network
 from llmrec.models._tokens import Tokenizer
-from llmrec.models._transformer import load_network
+from llmrec.models._transformer import load_network, pad_id
 from llmrec.models.device import Placement, best_placement
 from llmrec.types import Float32Array, Int32Array
 
@@ -60,11 +61,15 @@ class TextEncoder:
         max_tokens: int,
         placement: Placement,
         cache: EmbeddingCache | None = None,
+        int8: Path | None = None,
     ) -> None:
         self._folder = folder
+        self._int8 = int8
         self._layout: SentenceLayout = read_layout(folder)
         config = read_config(self._layout.transformer)
         files = model_files(folder, self._layout.transformer)
+        if int8 is not None:
+            files |= {f"int8/{file}": int8 / file for file in INT8_FILES}
         self._opened = OpenedFiles(folder, files)
         self._files = files | dict(self._layout.extra) | licence_files(folder)
         self._tokenizer = Tokenizer.load(self._layout.transformer, lowercase=self._layout.lowercase)
@@ -110,12 +115,58 @@ class TextEncoder:
         """
         folder = find_asset(name_or_path, progress=progress)
         name = short_name(name_or_path, folder)
-        return cls(folder, name=name, max_tokens=max_tokens, placement=placement or best_placement(), cache=cache)
+        stored = folder / "int8" if (folder / "int8" / INT8_FILES[0]).is_file() else None
+        placement = placement or best_placement(quantised=stored is not None)
+        int8 = stored if placement.dtype == "int8" else None
+        return cls(folder, name=name, max_tokens=max_tokens, placement=placement, cache=cache, int8=int8)
+
+    def calibrated(self, texts: Sequence[str]) -> TextEncoder:
+        """Return the same encoder, ready to run in int8 if that is its number format.
+
+        The 8-bit form is made once for a model and a sample of texts, and kept in the user's cache.
+
+        Args:
+            texts: item texts as they will be asked; a sample of them decides how numbers are rounded.
+
+        Raises:
+            ModelError: the 8-bit form could not be made.
+        """
+        if self.placement.dtype != "int8" or self._int8 is not None:
+            return self
+        prompt = self._layout.prompt("document", "passage", "corpus")
+        distinct = sorted(set(texts))
+        sample = [prompt + text for text in distinct[:: max(1, len(distinct) // SAMPLE)][:SAMPLE]]
+        framed = self._tokenizer.singles(self._tokenizer.tokens(sample), self.max_tokens)
+        weights = self._opened.fingerprint({"pooling": self._layout.pooling})
+        made = stored_int8(self._layout.transformer, self._layout.pooling, framed, weights)
+        return TextEncoder(
+            self._folder,
+            name=self.name,
+            max_tokens=self.max_tokens,
+            placement=self.placement,
+            cache=self._cache,
+            int8=made,
+        )
+
+    def in_dtype(self, dtype: str) -> TextEncoder:
+        """Return the same encoder in a floating-point format, with the same cache."""
+        return TextEncoder(
+            self._folder,
+            name=self.name,
+            max_tokens=self.max_tokens,
+            placement=Placement(self.placement.device, dtype),
+            cache=self._cache,
+        )
 
     @property
     def fingerprint(self) -> str:
-        """Sha256 of all that a vector depends on: weights, tokenizer, pooling, prompts, `max_tokens`, dtype."""
+        """Sha256 of all that a vector depends on: weights, tokenizer, pooling, prompts, `max_tokens`, dtype.
+
+        Raises:
+            ModelError: the files are not those that were opened, or an int8 encoder was not calibrated.
+        """
         if self._fingerprint is None:
+            self._check_calibrated()
             settings = {
                 "pooling": self._layout.pooling,
                 "lowercase": self._layout.lowercase,
@@ -223,8 +274,19 @@ class TextEncoder:
     def _loaded(self) -> Network:
         with self._lock:
             if self._network is None:
+                self._check_calibrated()
                 self._opened.check()
-                network = load_network(self._layout.transformer, self._layout.pooling, self.placement)
+                if self._int8 is not None:
+                    network = load_int8(self._int8, pad_id(self._layout.transformer))
+                else:
+                    network = load_network(self._layout.transformer, self._layout.pooling, self.placement)
                 self._opened.check()
                 self._network = network
             return self._network
+
+    def _check_calibrated(self) -> None:
+        if self.placement.dtype == "int8" and self._int8 is None:
+            raise ModelError(
+                f"{self.name} was not calibrated for int8; use what TextEncoder.calibrated(texts) returns, "
+                "or another dtype (LLMREC_DTYPE=bfloat16)"
+            )

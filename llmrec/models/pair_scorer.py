@@ -43,7 +43,7 @@ class PairScorer:
     Attributes:
         name: the model's name.
         max_tokens: tokens of a pair that are read, special tokens included; the longer text is cut first.
-        placement: where the model runs.
+        placement: where the model runs; never in int8, which moves too many items across the cut.
         scored: how many pairs went through the model so far.
     """
 
@@ -66,7 +66,7 @@ class PairScorer:
         self._lock = threading.Lock()
         self.name = name
         self.max_tokens = max_tokens
-        self.placement = placement
+        self.placement = placement.floating
         self.scored = 0
 
     @classmethod
@@ -76,7 +76,7 @@ class PairScorer:
         Args:
             name_or_path: an asset name, a hub id, or a folder.
             max_tokens: tokens of a pair that are read.
-            placement: where to run; the best of this machine if None.
+            placement: where to run, int8 read as the best floating-point format; the best of this machine if None.
 
         Raises:
             AssetError: the model cannot be found.

@@ -47,7 +47,9 @@ class TextLikeness:
     @classmethod
     def read(cls, catalog: Catalog, encoder: TextEncoder, template: Template) -> Self:
         """Embed a catalog's item texts; texts in the encoder's cache cost no model call."""
-        return cls(encoder, template, encoder.encode_items(render_items(template, catalog)))
+        texts = render_items(template, catalog)
+        encoder = encoder.calibrated(texts)
+        return cls(encoder, template, encoder.encode_items(texts))
 
     def vectors(self, items: Int32Array) -> Float32Array:
         """Return the embeddings."""

@@ -16,6 +16,7 @@ from llmrec.models import EmbeddingCache, TextEncoder
 from llmrec.retrieve.base import recency_matrix
 from llmrec.retrieve.index_choice import IndexKind, build_nearest, load_nearest, sample_vectors
 from llmrec.retrieve.nearest import Nearest
+from llmrec.retrieve.quantised import embed_items
 from llmrec.retrieve.vectors import Vectors
 from llmrec.text import Template, load_template, render_items, render_users, warn_unknown
 from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
@@ -64,6 +65,7 @@ class Dense:
         encoder: embeds texts.
         item_template: renders items.
         user_template: renders users, or None.
+        quantised: what was measured of the encoder at the fit, if it runs in int8; see `Quantisation`.
     """
 
     component: ClassVar[str] = "dense"
@@ -74,6 +76,7 @@ class Dense:
     encoder: TextEncoder
     item_template: Template
     user_template: Template | None
+    quantised: Mapping[str, float | int | None] | None = None
 
     def retrieve(self, queries: Queries, k: int) -> Ranking:
         """Return the k nearest items per query; none for a query with neither wish nor usable history."""
@@ -148,6 +151,7 @@ class Dense:
             "settings": self.config.model_dump(),
             "item_template": self.item_template.to_dict(),
             "user_template": None if self.user_template is None else self.user_template.to_dict(),
+            "quantised": None if self.quantised is None else dict(self.quantised),
         }
         files = {f"encoder/{name}": path for name, path in self.encoder.files().items()}
         return State(config, nearest.arrays, files)
@@ -180,11 +184,12 @@ def fit_dense(
     template = load_template(config.item_template)
     texts = render_items(template, catalog)
     warn_unknown(texts, encoder)
-    vectors = encoder.encode_items(texts)
+    embedded = embed_items(encoder, texts, train)
+    vectors = embedded.vectors
     user = None if config.user_template is None else load_template(config.user_template)
     samples = _samples(vectors, config.decay, train)
     nearest = build_nearest(vectors, config.index, config.min_recall, samples, progress)
-    return Dense(name, config, catalog, nearest, encoder, template, user)
+    return Dense(name, config, catalog, nearest, embedded.encoder, template, user, embedded.quantised)
 
 
 def _samples(vectors: Float32Array, decay: float, train: Interactions | None) -> Float32Array:
@@ -221,6 +226,7 @@ def _load(name: str, state: State, catalog: Catalog) -> Dense:
         encoder=encoder,
         item_template=Template.from_dict(state.config["item_template"]),
         user_template=None if user is None else Template.from_dict(user),
+        quantised=state.config.get("quantised"),
     )
 
 

@@ -18,6 +18,7 @@ from llmrec.retrieve.dense import encoder_folder
 from llmrec.retrieve.index_choice import IndexKind, build_nearest, load_nearest, sample_vectors
 from llmrec.retrieve.item_item import ItemItem, load_item_item
 from llmrec.retrieve.nearest import Nearest
+from llmrec.retrieve.quantised import embed_items
 from llmrec.retrieve.sequence import centred
 from llmrec.retrieve.transition import TransitionConfig, fit_transition
 from llmrec.text import Template, load_template, render_items, warn_unknown
@@ -189,7 +190,8 @@ def fit_lookalike(context: FitContext, config: LookalikeConfig, encoder: TextEnc
     catalog, template = context.catalog, load_template(config.item_template)
     texts = render_items(template, catalog)
     warn_unknown(texts, encoder)
-    embeddings = encoder.encode_items(texts)
+    embedded = embed_items(encoder, texts, context.train)
+    embeddings = embedded.vectors
     mean = embeddings.mean(axis=0).astype(np.float32)
     vectors = centred(embeddings, mean)
     nearest = build_nearest(vectors, config.index, config.min_recall, sample_vectors(vectors), context.progress)
@@ -199,7 +201,7 @@ def fit_lookalike(context: FitContext, config: LookalikeConfig, encoder: TextEnc
         config=config,
         catalog=catalog,
         taken=taken,
-        text=TextVectors(encoder, template, mean),
+        text=TextVectors(embedded.encoder, template, mean),
         nearest=nearest,
         shares=sp.csr_matrix(np.empty((len(catalog), 0), np.float32)),  # none yet
     )

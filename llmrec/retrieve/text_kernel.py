@@ -15,6 +15,7 @@ from pydantic import Field
 from llmrec.component import ComponentConfig, silent
 from llmrec.data import Catalog
 from llmrec.models import EmbeddingCache, TextEncoder
+from llmrec.retrieve.quantised import embed_items
 from llmrec.retrieve.words import split_words
 from llmrec.text import load_template, render_items
 from llmrec.types import BoolArray, Float32Array
@@ -79,7 +80,7 @@ def text_vectors(
     if config.text_kernel == "tfidf":
         return tfidf([split_words(text) for text in texts])
     encoder = TextEncoder.load(config.encoder, cache=EmbeddingCache.default(), progress=progress)
-    vectors = encoder.encode_items(texts)
+    vectors = embed_items(encoder, texts, None).vectors
     centred = vectors - vectors.mean(axis=0)
     norms = np.linalg.norm(centred, axis=1, keepdims=True)
     return np.asarray(centred / np.maximum(norms, 1e-12), dtype=np.float32)

@@ -313,7 +313,7 @@ def _arguments(run: _Run, steps: int) -> Any:
 
     from llmrec.train.encoder_trainer import METRIC, in_order
 
-    placement = best_placement()
+    placement = best_placement().floating
     checked = run.check is not None
     never = steps + 1  # the watch says when
     return SentenceTransformerTrainingArguments(

@@ -121,7 +121,7 @@ def _is_finished(out: Path, key: str) -> bool:
 
 
 def _placement() -> Placement:
-    best = best_placement()
+    best = best_placement().floating
     # float16 would need its losses scaled, and no machine has float16 alone
     return best if best.dtype == "bfloat16" else Placement(best.device, "float32")
 

@@ -96,7 +96,7 @@ def pretrain_encoder(
 def _fit(guesser: Any, tokenizer: Any, texts: list[str], config: PretrainConfig, options: TrainOptions) -> None:
     import torch
 
-    placement = best_placement()
+    placement = best_placement().floating
     inner = {id(part) for part in guesser.base_model.parameters()}
     head = [part for part in guesser.parameters() if id(part) not in inner]
     optimizer = torch.optim.AdamW(

@@ -14,6 +14,7 @@ from llmrec.errors import DataError
 from llmrec.evaluate import find_hits, ndcg
 from llmrec.models import EmbeddingCache, TextEncoder
 from llmrec.models.sequence_model import SequenceEncoder
+from llmrec.retrieve.quantised import embed_items
 from llmrec.retrieve.sequence import (
     ItemVectors,
     SequenceConfig,
@@ -92,8 +93,9 @@ def _embed(context: FitContext, config: SequenceConfig, known: BoolArray) -> _Te
     template = load_template(config.item_template)
     rendered = render_items(template, context.catalog)
     warn_unknown(rendered, encoder)
-    embeddings = encoder.encode_items(rendered)
-    return _Texts(encoder, template, embeddings, embeddings[known].mean(axis=0).astype(np.float32))
+    embedded = embed_items(encoder, rendered, context.train)
+    mean = embedded.vectors[known].mean(axis=0).astype(np.float32)
+    return _Texts(embedded.encoder, template, embedded.vectors, mean)
 
 
 def _lesson(train: Interactions, counts: Int64Array, texts: _Texts | None, config: SequenceConfig) -> Lesson:

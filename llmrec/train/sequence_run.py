@@ -155,7 +155,7 @@ def train_sequence(
 def _start(config: SequenceConfig, lesson: Lesson, shape: SequenceShape, seed: int) -> _Run:
     import torch
 
-    best = best_placement()
+    best = best_placement().floating
     # float16 would need its losses scaled, and no machine has float16 alone
     placement = best if best.dtype == "bfloat16" else Placement(best.device, "float32")
     table = new_table(
