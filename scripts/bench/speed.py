@@ -1,0 +1,318 @@
+"""Ours against the pipeline one writes without us: encode, rerank, retrieve, recommend. Same weights, same threads.
+
+    python scripts/bench/speed.py games --data FOLDER
+    python scripts/bench/speed.py ml-100k --rounds 3 --json
+
+`_plain.py` is the peer: sentence-transformers, FAISS, a cross-encoder, at default settings (float32), and as a second
+column the same with all weights in bfloat16. Each round asks every side the same, in an order that turns; a ratio is
+of one round's times, and its median and range over rounds are printed. All run on the CPU with the same number of
+threads, warmed up. Quality in the same run: NDCG@10 of text retrieval on validation, with each side's vectors; and how
+many of the plain reranker's 10 best ours puts among its own.
+
+The limit is what the machine's bfloat16 matrix product gives in the same run: the share of it counts useful work only
+(of real tokens, no pads). Memory is the peak of a fresh process that answers one request (--memory).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _speed_sides import HISTORY, Ours, Task, read_task
+from numpy.typing import NDArray
+
+from llmrec.evaluate import sample_cases
+from llmrec.models import set_threads
+from llmrec.models._folder import read_config, read_layout
+from llmrec.retrieve.quantised import text_ndcg
+
+Times = dict[str, list[float]]
+RETRIEVED, RERANKED, K = 500, 50, 10
+CANDIDATES = 100
+MATRIX = (4096, 384, 1536)
+USERS = 20_000
+"""At most so many validation cases for the quality of vectors."""
+
+
+def main() -> None:
+    """Measure, print."""
+    args = _arguments()
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    task = read_task(args)
+    if args.memory:
+        print(json.dumps({args.memory: _one_answer(task, args.memory)}))
+        return
+    found = measure(task, args)
+    found["memory"] = {side: _memory(side) for side in ("ours", "plain")}
+    print(json.dumps(found) if args.json else as_markdown(found))
+
+
+def measure(task: Task, args: argparse.Namespace) -> dict[str, Any]:
+    """All of it, as JSON values."""
+    from _plain import Plain
+
+    threads = set_threads()
+    torch.set_num_threads(threads)
+    ours = {dtype: Ours(task, dtype, retrieved=RETRIEVED, reranked=RERANKED) for dtype in ("int8", "bfloat16")}
+    plain = {
+        name: Plain(task.encoder, task.cross_encoder, task.pair_tokens, lowered=name != "plain")
+        for name in ("plain", "plain bfloat16")
+    }
+    for side in plain.values():
+        side.index_items(task.texts, ours["bfloat16"].dense.vectors)
+    rng = np.random.default_rng(0)
+    texts = [task.texts[row] for row in rng.permutation(len(task.texts))[: args.texts]]
+    parts = {
+        "encode": _encode(task, texts, ours, plain, args.rounds),
+        "rerank": _rerank(task, ours["int8"], plain, args.rounds),
+        "retrieve": _retrieve(task, ours["int8"], plain["plain"], args.rounds),
+        "recommend": _recommend(task, ours["int8"], plain, args.rounds),
+    }
+    return {
+        "ratios": {name: part["ratio"]["median"] for name, part in parts.items()},
+        "threads": threads,
+        "items": len(task.texts),
+        **parts,
+    }
+
+
+def alternated(ways: Mapping[str, Callable[[int], Any]], rounds: int) -> Times:
+    """Seconds of each way in each round; the order turns, and a round before warms up."""
+    names, taken = list(ways), {name: [] for name in ways}
+    for turn in range(-1, rounds):
+        for place in range(len(names)):
+            name = names[(place + turn) % len(names)]
+            start = time.perf_counter()
+            ways[name](max(turn, 0))
+            if turn >= 0:
+                taken[name].append(time.perf_counter() - start)
+    return taken
+
+
+def compared(taken: Times, ours: str, peer: str) -> dict[str, float]:
+    """How many times as fast ours is: median and range of the rounds' ratios."""
+    ratios = np.array(taken[peer]) / np.array(taken[ours])
+    return {"median": float(np.median(ratios)), "least": float(ratios.min()), "most": float(ratios.max())}
+
+
+def _encode(
+    task: Task, texts: list[str], ours: Mapping[str, Ours], plain: Mapping[str, Any], rounds: int
+) -> dict[str, Any]:
+    ways: dict[str, Callable[[int], Any]] = {
+        f"ours {dtype}": lambda _, s=s: s.encode(texts) for dtype, s in ours.items()
+    }
+    ways |= {name: lambda _, s=s: s.encode(texts) for name, s in plain.items()}
+    a, w = (torch.randn(shape).bfloat16() for shape in (MATRIX[:2], (MATRIX[2], MATRIX[1])))
+    ways["matrix product"] = lambda _: [torch.nn.functional.linear(a, w) for _ in range(20)]
+    taken = alternated(ways, rounds)
+    lengths = ours["int8"].encoder.count_tokens(texts) + 2
+    rate = 20 * 2 * np.prod(MATRIX) / np.median(taken["matrix product"])
+    work = flops(lengths, read_config(read_layout(task.encoder).transformer))
+    quality = _quality(task, ours, plain["plain"])
+    return {
+        "texts": len(texts),
+        "tokens_per_text": float(lengths.mean()),
+        "texts_per_second": {
+            name: len(texts) / float(np.median(s)) for name, s in taken.items() if s and "matrix" not in name
+        },
+        "tokens_per_second": {
+            name: float(lengths.sum() / np.median(s)) for name, s in taken.items() if "matrix" not in name
+        },
+        "ratio": compared(taken, "ours int8", "plain"),
+        "ratio_bfloat16": compared(taken, "ours bfloat16", "plain"),
+        "ratio_to_plain_bfloat16": compared(taken, "ours int8", "plain bfloat16"),
+        "matrix_product_flops": float(rate),
+        "share_of_matrix_product": {
+            name: float(work / np.median(taken[name]) / rate) for name in ("ours int8", "ours bfloat16", "plain")
+        },
+        "quality": quality,
+    }
+
+
+def flops(lengths: NDArray[np.integer[Any]], config: Mapping[str, Any]) -> float:
+    """Useful floating-point operations of a BERT over sequences of these lengths: matrix products, attention."""
+    dim, wide, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
+    tokens = lengths.astype(np.float64)
+    return float(layers * (2 * (4 * dim * dim + 2 * dim * wide) * tokens + 4 * dim * tokens**2).sum())
+
+
+def _quality(task: Task, ours: Mapping[str, Ours], plain: Any) -> dict[str, Any]:
+    """NDCG@10 on validation of text retrieval by each side's vectors, and cosines to the plain ones."""
+    exact = plain.encode(task.texts)
+    cases = task.cases if len(task.cases) <= USERS else sample_cases(task.cases, USERS)
+    items = np.arange(len(task.texts), dtype=np.int32)
+    base = text_ndcg(exact, cases.queries, cases.targets, items)
+    found: dict[str, Any] = {"cases": len(cases), "plain": float(base.mean())}
+    for dtype, side in ours.items():
+        values = text_ndcg(side.dense.vectors, cases.queries, cases.targets, items)
+        cosines = (side.dense.vectors * exact).sum(axis=1)
+        found[dtype] = {
+            "ndcg": float(values.mean()),
+            "loss": float(1 - values.mean() / base.mean()),
+            "difference_standard_error": float((values - base).std() / np.sqrt(len(values))),
+            "cosine_mean": float(cosines.mean()),
+            "cosine_min": float(cosines.min()),
+        }
+    return found
+
+
+def _rerank(task: Task, ours: Ours, plain: Mapping[str, Any], rounds: int) -> dict[str, Any]:
+    """100 candidates of dense retrieval for a history of ten items, the same texts for all."""
+    asked = []
+    for history in task.histories[: max(rounds, 1)]:
+        items = ours.retrieve(history, CANDIDATES)
+        asked.append(("; ".join(task.texts[item] for item in reversed(history)), [task.texts[item] for item in items]))
+    scores: dict[str, dict[int, Any]] = {name: {} for name in ("ours", *plain)}
+
+    def way(name: str, side: Any) -> Callable[[int], Any]:
+        return lambda turn: scores[name].__setitem__(turn, side.rerank(*asked[turn % len(asked)]))
+
+    taken = alternated({"ours": way("ours", ours)} | {name: way(name, side) for name, side in plain.items()}, rounds)
+    tokens = [ours.scorer.count_tokens([user])[0] + ours.scorer.count_tokens(items) + 3 for user, items in asked]
+    best = {name: [set(np.argsort(-found)[:K]) for found in turns.values()] for name, turns in scores.items()}
+    overlaps = {
+        name: float(np.mean([len(a & b) / K for a, b in zip(best[name], best["plain"], strict=True)])) for name in best
+    }
+    return {
+        "candidates": CANDIDATES,
+        "tokens_per_pair": float(np.minimum(np.concatenate(tokens), task.pair_tokens).mean()),
+        "seconds": {name: float(np.median(s)) for name, s in taken.items()},
+        "ratio": compared(taken, "ours", "plain"),
+        "ratio_to_plain_bfloat16": compared(taken, "ours", "plain bfloat16"),
+        "top_10_overlap": overlaps,
+    }
+
+
+def _retrieve(task: Task, ours: Ours, plain: Any, rounds: int) -> dict[str, Any]:
+    """The 500 nearest of one history after the other."""
+    some = task.histories[:50]
+    taken = alternated(
+        {
+            "ours": lambda _: [ours.retrieve(history, RETRIEVED) for history in some],
+            "plain": lambda _: [plain.retrieve(history, RETRIEVED) for history in some],
+        },
+        rounds,
+    )
+    same = [len(set(ours.retrieve(h, RETRIEVED)) & set(plain.retrieve(h, RETRIEVED))) / RETRIEVED for h in some]
+    return {
+        "k": RETRIEVED,
+        "milliseconds": {name: 1000 * float(np.median(s)) / len(some) for name, s in taken.items()},
+        "ratio": compared(taken, "ours", "plain"),
+        "overlap": float(np.mean(same)),
+    }
+
+
+def _recommend(task: Task, ours: Ours, plain: Mapping[str, Any], rounds: int) -> dict[str, Any]:
+    """One user after the other: retrieve 500, rerank 50, 10 shown."""
+    shown: dict[str, dict[int, list[int]]] = {name: {} for name in ("ours", *plain)}
+    users = task.histories
+
+    def way(name: str, ask: Callable[[list[int]], list[int]]) -> Callable[[int], Any]:
+        return lambda turn: shown[name].__setitem__(turn, ask(users[turn % len(users)]))
+
+    ways = {"ours": way("ours", lambda history: ours.recommend(history, K))}
+    for name, side in plain.items():
+        ways[name] = way(name, lambda history, s=side: s.recommend(history, K, RETRIEVED, RERANKED))
+    taken = alternated(ways, 2 * rounds)
+    same = [len(set(shown["ours"][turn]) & set(shown["plain"][turn])) / K for turn in shown["plain"]]
+    alone = alternated({"ours": lambda turn: ours.recommend(users[turn % len(users)], K)}, 20 * rounds)["ours"]
+    return {
+        "seconds": {name: float(np.median(s)) for name, s in taken.items()},
+        "ratio": compared(taken, "ours", "plain"),
+        "ratio_to_plain_bfloat16": compared(taken, "ours", "plain bfloat16"),
+        "overlap": float(np.mean(same)),
+        "p50_milliseconds": 1000 * float(np.percentile(alone, 50)),
+        "p95_milliseconds": 1000 * float(np.percentile(alone, 95)),
+    }
+
+
+def _one_answer(task: Task, side: str) -> float:
+    """Peak resident bytes of this process after one answer."""
+    import resource
+
+    if side == "ours":
+        Ours(task, "int8", retrieved=RETRIEVED, reranked=RERANKED).recommend(task.histories[0], K)
+    else:
+        from _plain import Plain
+
+        plain = Plain(task.encoder, task.cross_encoder, task.pair_tokens, lowered=False)
+        plain.index_items(task.texts, plain.encode(task.texts))
+        plain.recommend(task.histories[0], K, RETRIEVED, RERANKED)
+    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _memory(side: str) -> float:
+    """The same of a fresh process."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--memory", side]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout.splitlines()[-1])[side])
+
+
+def as_markdown(found: Mapping[str, Any]) -> str:
+    """A table, and what is beside it in words."""
+    encode, rerank, retrieve, recommend = (found[name] for name in ("encode", "rerank", "retrieve", "recommend"))
+    speeds, quality = encode["texts_per_second"], encode["quality"]
+    rows = [
+        ("encode, texts/s", speeds["ours int8"], speeds["plain"], speeds["plain bfloat16"], encode["ratio"]),
+        ("encode in bfloat16, texts/s", speeds["ours bfloat16"], speeds["plain"], None, encode["ratio_bfloat16"]),
+        (f"rerank {rerank['candidates']}, s", *_three(rerank["seconds"]), rerank["ratio"]),
+        ("retrieve 500, ms", *_three(retrieve["milliseconds"]), retrieve["ratio"]),
+        ("recommend (500 > 50 > 10), s", *_three(recommend["seconds"]), recommend["ratio"]),
+    ]
+    lines = ["| | ours | plain | plain in bfloat16 | times as fast (range) |", "|---|---|---|---|---|"]
+    for name, ours, plain, lowered, ratio in rows:
+        spread = f"{ratio['median']:.1f} ({ratio['least']:.1f} to {ratio['most']:.1f})"
+        lines.append(f"| {name} | {_short(ours)} | {_short(plain)} | {_short(lowered)} | {spread} |")
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in encode["share_of_matrix_product"].items())
+    int8, bf16 = quality["int8"], quality["bfloat16"]
+    lines += [
+        "",
+        f"{found['items']:,} items, {found['threads']} threads; {encode['tokens_per_text']:.1f} tokens a text, "
+        f"{rerank['tokens_per_pair']:.0f} a pair with a history of {HISTORY}.",
+        f"The machine's bfloat16 matrix product: {encode['matrix_product_flops'] / 1e9:.0f} GFLOP/s; of it as useful "
+        f"work: {shares}.",
+        f"NDCG@10 of text alone on {quality['cases']:,} validation users: plain {quality['plain']:.4f}, int8 "
+        f"{int8['ndcg']:.4f} ({-int8['loss']:+.1%}, cosine {int8['cosine_mean']:.4f}), bfloat16 {bf16['ndcg']:.4f} "
+        f"({-bf16['loss']:+.1%}).",
+        f"Of the plain reranker's 10 best, ours has {rerank['top_10_overlap']['ours']:.0%} (bfloat16 in one line: "
+        f"{rerank['top_10_overlap']['plain bfloat16']:.0%}).",
+        f"One `recommend`: p50 {recommend['p50_milliseconds']:.0f} ms, p95 {recommend['p95_milliseconds']:.0f} ms.",
+        f"Peak memory: ours {found['memory']['ours'] / 1e9:.2f} GB, plain {found['memory']['plain'] / 1e9:.2f} GB.",
+    ]
+    return "\n".join(lines)
+
+
+def _three(values: Mapping[str, float]) -> tuple[float, float, float | None]:
+    return values["ours"], values["plain"], values.get("plain bfloat16")
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("name", help="a data set llmrec knows by name, or what to call --data")
+    parser.add_argument("--data", help="the data set's folder")
+    parser.add_argument("--encoder", default="minilm", help="a named model, a folder, or a hub id")
+    parser.add_argument("--cross-encoder", type=Path, help="its folder; without it, one is tuned for some minutes")
+    parser.add_argument("--pair-tokens", type=int, default=160, help="tokens of a pair that are read")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--texts", type=int, default=3000, help="texts to encode in a round")
+    parser.add_argument("--work", type=Path, default=Path("runs/speed"), help="keeps the tuned cross-encoder")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--memory", choices=["ours", "plain"], help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

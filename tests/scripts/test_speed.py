@@ -1,0 +1,65 @@
+"""scripts/bench/speed.py on tiny models: both sides agree, and the page holds what it says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from llmrec.testing.models import tiny_bert, tiny_cross_encoder
+
+BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench"
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory):
+    """The command on 600 items and 20 users, with random weights."""
+    pytest.importorskip("openvino")
+    pytest.importorskip("sentence_transformers")
+    place, rng = tmp_path_factory.mktemp("speed"), np.random.default_rng(0)
+    words = ["red", "blue", "night", "day", "river", "city", "king", "lost"]
+    titles = [f"{' '.join(rng.choice(words, rng.integers(1, 5)))} {n}" for n in range(600)]
+    (place / "data").mkdir()
+    items = pa.table({"item_id": [f"i{n}" for n in range(600)], "title": titles})
+    parquet.write_table(items, place / "data" / "items.parquet")
+    rows = [(f"u{user}", f"i{item}") for user in range(20) for item in rng.permutation(600)[:13]]
+    log = pa.table({"user_id": [u for u, _ in rows], "item_id": [i for _, i in rows]})
+    parquet.write_table(log, place / "data" / "interactions.parquet")
+    models = [tiny_bert(place / "bert", words=words), tiny_cross_encoder(place / "cross", words=words)]
+    for model in models:  # their positions end at 128: pairs are longer
+        config = json.loads((model / "config.json").read_text())
+        assert config["max_position_embeddings"] == 128
+    command = [sys.executable, str(BENCH / "speed.py"), "tiny", "--data", str(place / "data"), "--rounds", "1"]
+    return [*command, "--texts", "40", "--encoder", str(models[0]), "--cross-encoder", str(models[1])]
+
+
+def test_both_sides_agree_and_everything_is_there(command, monkeypatch):
+    monkeypatch.setenv("LLMREC_DTYPE", "float32")
+    done = subprocess.run([*command, "--json", "--pair-tokens", "128"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert set(found["ratios"]) == {"encode", "rerank", "retrieve", "recommend"}
+    assert all(ratio > 0 for ratio in found["ratios"].values())
+    assert found["items"] == 600
+    assert found["retrieve"]["overlap"] > 0.99
+    assert found["rerank"]["top_10_overlap"] == {"ours": 1.0, "plain": 1.0, "plain bfloat16": pytest.approx(1, abs=0.5)}
+    assert found["recommend"]["overlap"] >= 0.7  # 8-bit vectors of random weights
+    assert found["encode"]["quality"]["int8"]["cosine_mean"] > 0.9
+    assert abs(found["encode"]["quality"]["bfloat16"]["loss"]) < 0.2
+    assert found["encode"]["share_of_matrix_product"]["plain"] > 0
+    assert min(found["memory"].values()) > 1e8
+
+
+def test_useful_work_of_a_bert():
+    sys.path.insert(0, str(BENCH))
+    try:
+        from speed import flops
+    finally:
+        sys.path.remove(str(BENCH))
+    config = {"hidden_size": 2, "intermediate_size": 3, "num_hidden_layers": 5}
+    products = 2 * (4 * 2 * 2 + 2 * 2 * 3)  # of one token in one layer
+    assert flops(np.array([1, 7]), config) == 5 * (8 * products + 4 * 2 * (1 + 49))
