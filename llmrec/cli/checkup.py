@@ -85,15 +85,16 @@ def _versions() -> Part:
 
 
 def _models() -> Part:
-    from llmrec.models import best_placement, explain_placement, set_threads
+    from llmrec.models import best_placement, explain_placement, known_speeds, set_threads
 
     try:
         placement, why = best_placement(), explain_placement()
         facts = {"device": placement.device, "dtype": placement.dtype, "threads": set_threads()}
     except (ImportError, LlmrecError) as error:
         remedy = "change or unset LLMREC_DEVICE, LLMREC_DTYPE, LLMREC_THREADS"
-        return {"device": None, "dtype": None, "threads": None, "why": {}}, [Finding("error", str(error), remedy)]
-    return {**facts, "why": why}, []
+        nothing: dict[str, Any] = {"device": None, "dtype": None, "threads": None, "why": {}, "texts_per_second": {}}
+        return nothing, [Finding("error", str(error), remedy)]
+    return {**facts, "why": why, "texts_per_second": dict(known_speeds())}, []
 
 
 def _machine() -> Part:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmrec.cli.output import print_json, printable, results
+from llmrec.cli.output import print_json, printable, progress, results
 from llmrec.cli.source import JsonOption
 
 if TYPE_CHECKING:
@@ -15,14 +15,24 @@ if TYPE_CHECKING:
 
 __all__ = ["doctor"]
 
+MeasureOption = Annotated[
+    bool,
+    typer.Option("--measure", help="Measure how fast texts are encoded here, and from now on run in what is fastest."),
+]
 
-def doctor(as_json: JsonOption = False) -> None:
+
+def doctor(as_json: JsonOption = False, measure: MeasureOption = False) -> None:
     """Check this installation: versions, device, memory, disk, cache, models, hub. Exit code 1: something is broken.
 
     Never shows tokens; asks the hub once, for 3 s at most, and not at all when offline.
     """
     from llmrec.cli.checkup import check_all
 
+    if measure:
+        from llmrec.models import measure_speeds
+
+        with progress() as say:
+            measure_speeds(progress=say)
     checked = check_all()
     found = [finding for _, findings in checked.values() for finding in findings]
     usable = all(finding.severity != "error" for finding in found)
@@ -62,6 +72,8 @@ def _show(facts: Mapping[str, Mapping[str, Any]], found: list[Finding]) -> None:
 def _chosen(models: Mapping[str, Any]) -> Iterator[str]:
     for name, why in models["why"].items():
         yield f"{name} {models[name]}: {why}"
+    for dtype, speed in models["texts_per_second"].items():
+        yield f"{dtype}: {speed:,.0f} texts a second"
 
 
 def _machine(machine: Mapping[str, Any]) -> Iterator[str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from llmrec.models.cache import EmbeddingCache
-from llmrec.models.device import Placement, best_placement, cpu_threads, explain_placement, set_threads
+from llmrec.models.device import Placement, best_placement, explain_placement
 from llmrec.models.encoder import TextEncoder
+from llmrec.models.measure import measure_speeds
 from llmrec.models.pair_scorer import PairScorer
 from llmrec.models.quiet import quiet_transformers
 from llmrec.models.reader import TextReader
+from llmrec.models.speeds import known_speeds
+from llmrec.models.threads import cpu_threads, set_threads
 
 __all__ = [
     "EmbeddingCache",
@@ -18,6 +21,8 @@ __all__ = [
     "best_placement",
     "cpu_threads",
     "explain_placement",
+    "known_speeds",
+    "measure_speeds",
     "quiet_transformers",
     "set_threads",
 ]

@@ -23,7 +23,8 @@ from llmrec.errors import ModelError
 from llmrec.models._network import Forward, Network
 from llmrec.models._pooling import Output
 from llmrec.models._tokens import Framed
-from llmrec.models.device import Placement, set_threads
+from llmrec.models.device import Placement
+from llmrec.models.threads import set_threads
 from llmrec.types import Float32Array, Int64Array
 
 __all__ = ["INT8_FILES", "SAMPLE", "load_int8", "quantise", "stored_int8"]

@@ -13,7 +13,8 @@ from threading import Barrier
 import numpy as np
 
 from llmrec.models._tokens import Framed, length_batches
-from llmrec.models.device import Placement, set_threads
+from llmrec.models.device import Placement
+from llmrec.models.threads import set_threads
 from llmrec.types import Float32Array, Int64Array
 
 __all__ = ["Forward", "Network"]

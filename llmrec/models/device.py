@@ -1,21 +1,22 @@
-"""The one place where device, number format and threads are chosen."""
+"""The one place where device and number format are chosen."""
 
 from __future__ import annotations
 
 import os
 import warnings
 from dataclasses import dataclass
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmrec.errors import ConfigError, MissingExtraError
+from llmrec.models.speeds import fastest_dtype
+from llmrec.models.threads import set_threads, threads_from_environment
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DTYPES", "Placement", "best_placement", "cpu_threads", "explain_placement", "set_threads"]
+__all__ = ["DTYPES", "Placement", "best_placement", "explain_placement"]
 
 DTYPES = ("float32", "bfloat16", "float16", "int8")
 """Number formats a model can run in; int8 is for text encoders on a CPU, by OpenVINO."""
@@ -62,8 +63,9 @@ def best_placement(device: str | None = None, dtype: str | None = None, *, quant
     """Choose where models run.
 
     An argument wins over the environment (`LLMREC_DEVICE`, `LLMREC_DTYPE`), which wins over what the machine
-    offers: cuda in bfloat16 (float16 on cards without it), Apple's mps in float32, and the CPU in bfloat16
-    where its instructions compute it natively, else in float32. Also sets the thread count, once a process.
+    offers: cuda in bfloat16 (float16 on cards without it), Apple's mps in float32, and the CPU in what `doctor
+    --measure` found to be faster, bfloat16 or float32; where nothing was measured, in bfloat16 if its instructions
+    compute it natively. Also sets the thread count, once a process.
 
     Args:
         device: a torch device, or None.
@@ -101,83 +103,19 @@ def explain_placement() -> dict[str, str]:
         device = "no GPU that torch can use was found" if placement.is_cpu else "the best device that torch found"
     if os.environ.get("LLMREC_DTYPE"):
         dtype = "LLMREC_DTYPE, --dtype or the configuration says so"
+    elif placement.is_cpu and fastest_dtype() is not None:
+        dtype = "the fastest here, by `llmrec doctor --measure`"
     elif placement.dtype == "bfloat16":
         dtype = "the device computes bfloat16 natively"
     elif placement.dtype == "float16":
         dtype = "the GPU does not compute bfloat16 natively"
     else:
         dtype = f"bfloat16 is not known to be native to the {'CPU' if placement.is_cpu else 'device'}"
-    if _threads_from_environment() is not None:
+    if threads_from_environment() is not None:
         threads = "LLMREC_THREADS, --threads or the configuration says so"
     else:
         threads = "OMP_NUM_THREADS says so" if os.environ.get("OMP_NUM_THREADS") else "the physical cores usable here"
     return {"device": device, "dtype": dtype, "threads": threads}
-
-
-@cache
-def set_threads() -> int:
-    """Let torch use the physical cores this process may use; returns their number.
-
-    `LLMREC_THREADS` sets another number. An `OMP_NUM_THREADS` of the user is left as it is. Hyper-threads
-    share the vector units that matrix products wait for, so more threads than cores only add waiting.
-    """
-    import torch
-
-    threads = _threads_from_environment()
-    if threads is None and os.environ.get("OMP_NUM_THREADS"):
-        return torch.get_num_threads()
-    threads = threads or _usable_cores()
-    if threads != torch.get_num_threads():
-        torch.set_num_threads(threads)
-    return threads
-
-
-def cpu_threads() -> int:
-    """How many threads a library beside torch may use: as `LLMREC_THREADS` or `OMP_NUM_THREADS` say, or the cores."""
-    openmp = os.environ.get("OMP_NUM_THREADS", "")
-    given = int(openmp) if openmp.isdecimal() and int(openmp) > 0 else None
-    return _threads_from_environment() or given or _usable_cores()
-
-
-def _threads_from_environment() -> int | None:
-    text = os.environ.get("LLMREC_THREADS")
-    if not text:
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f"LLMREC_THREADS must be a whole number from 1, not {text!r}")
-    return int(text)
-
-
-def _usable_cores() -> int:
-    """Physical cores, within the CPU affinity and the container's quota."""
-    logical = os.cpu_count() or 1
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
-    return max(1, min(allowed, _physical_cores() or logical, _quota() or logical))
-
-
-def _physical_cores(cpuinfo: Path = Path("/proc/cpuinfo")) -> int | None:
-    """Distinct (socket, core) pairs where Linux tells them, else None."""
-    try:
-        blocks = cpuinfo.read_text(encoding="utf-8", errors="replace").split("\n\n")
-    except OSError:
-        return None
-    fields = [dict(_key_value(line) for line in block.splitlines()) for block in blocks]
-    cores = {(f["physical id"], f["core id"]) for f in fields if "physical id" in f and "core id" in f}
-    return len(cores) or None
-
-
-def _key_value(line: str) -> tuple[str, str]:
-    key, _, value = line.partition(":")
-    return key.strip(), value.strip()
-
-
-def _quota(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:
-    """CPUs the container may use, from cgroup v2's "quota period" line; None if unlimited."""
-    try:
-        quota, period = cpu_max.read_text(encoding="ascii").split()
-        return None if quota == "max" else max(1, round(int(quota) / int(period)))
-    except (OSError, ValueError):
-        return None
 
 
 def _best_device() -> str:
@@ -206,7 +144,9 @@ def _best_dtype(device: str) -> str:
 
     if device.startswith("cuda"):
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-    return "bfloat16" if device.startswith("cpu") and _cpu_has_bfloat16() else "float32"
+    if not device.startswith("cpu"):
+        return "float32"
+    return fastest_dtype() or ("bfloat16" if _cpu_has_bfloat16() else "float32")
 
 
 def _cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

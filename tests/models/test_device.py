@@ -5,7 +5,16 @@ import pytest
 import torch
 
 from llmrec.errors import ConfigError
-from llmrec.models import Placement, best_placement, device, explain_placement, set_threads
+from llmrec.models import (
+    Placement,
+    best_placement,
+    device,
+    explain_placement,
+    measure_speeds,
+    set_threads,
+    speeds,
+    threads,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -77,17 +86,17 @@ def test_physical_cores_do_not_count_hyper_threads(tmp_path):
     cpuinfo = tmp_path / "cpuinfo"
     blocks = [f"processor: {p}\nphysical id\t: 0\ncore id\t\t: {p % 2}\n" for p in range(4)]
     cpuinfo.write_text("\n".join(blocks))
-    assert device._physical_cores(cpuinfo) == 2
+    assert threads._physical_cores(cpuinfo) == 2
     cpuinfo.write_text("processor: 0\nBogoMIPS: 50\n")
-    assert device._physical_cores(cpuinfo) is None
+    assert threads._physical_cores(cpuinfo) is None
 
 
 def test_container_quota(tmp_path):
     cpu_max = tmp_path / "cpu.max"
     for text, expected in (("150000 100000", 2), ("20000 100000", 1), ("max 100000", None)):
         cpu_max.write_text(text)
-        assert device._quota(cpu_max) == expected
-    assert device._quota(tmp_path / "nothing") is None
+        assert threads._quota(cpu_max) == expected
+    assert threads._quota(tmp_path / "nothing") is None
 
 
 def test_threads_from_the_environment():
@@ -120,3 +129,37 @@ def test_the_choice_is_explained(monkeypatch):
     monkeypatch.setattr("llmrec.models.device._best_device", lambda: "cpu")
     assert "natively" in explain_placement()["dtype"]
     assert "no GPU" in explain_placement()["device"]
+
+
+def test_what_was_measured_here_is_chosen_unless_something_else_is_asked_for(machine, monkeypatch, tmp_path):
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path))
+    monkeypatch.delenv("LLMREC_DTYPE", raising=False)
+    machine(cpu_bf16=False)
+    assert best_placement("cpu").dtype == "float32"
+    speeds.remember_speeds({"float32": 10.0, "bfloat16": 20.0, "int8": 40.0})
+    assert best_placement("cpu").dtype == "bfloat16"  # int8 is never chosen by itself
+    assert Placement("cpu", "int8").floating.dtype == "bfloat16"
+    assert explain_placement()["dtype"] == "the fastest here, by `llmrec doctor --measure`"
+    assert best_placement("cpu", "float32").dtype == "float32"
+    speeds.remember_speeds({"float32": 10.0})
+    assert best_placement("cpu").dtype == "float32"  # half a measurement decides nothing
+    assert speeds.known_speeds() == {"float32": 10.0}
+
+
+@pytest.mark.parametrize("text", ["", "no JSON", "[1]", '{"another machine": {"float32": 1}}', '{"MACHINE": [1, 2]}'])
+def test_a_record_that_cannot_be_read_is_no_record(monkeypatch, tmp_path, text):
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path))
+    (tmp_path / "speeds.json").write_text(text.replace("MACHINE", speeds.machine()))
+    assert speeds.known_speeds() == {}
+    speeds.remember_speeds({"float32": 1.0, "bfloat16": 2.0})
+    assert speeds.fastest_dtype() == "bfloat16"
+
+
+def test_measuring_remembers(monkeypatch, tmp_path, bert_folder):
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path))
+    said = []
+    found = measure_speeds(str(bert_folder), progress=said.append)
+    assert set(found) >= {"float32", "bfloat16"}
+    assert min(found.values()) > 0
+    assert speeds.known_speeds() == found
+    assert said[:2] == ["measuring float32", "measuring bfloat16"]
