@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, version
@@ -58,7 +59,7 @@ def fit_kept(settings: Settings, context: FitContext, folder: Path, about: str =
 
 
 def fit_key(settings: Settings, context: FitContext, about: str = "") -> str:
-    """Sha256 (hex) of what decides a fit: settings, data, seed, and the version of the package that does it.
+    """Sha256 (hex) of what decides a fit: settings, data, seed, how models are to run, and the version of the package.
 
     Of code that changes under one version, of other libraries, and of what a hub has changed, it knows nothing.
     """
@@ -76,6 +77,7 @@ def fit_key(settings: Settings, context: FitContext, about: str = "") -> str:
         "users": None if users is None else users.fingerprint,
         "seed": context.seed,
         "about": about,
+        **{name: os.environ[name] for name in ("LLMREC_DEVICE", "LLMREC_DTYPE") if os.environ.get(name)},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -92,6 +92,12 @@ def test_other_settings_are_fitted_anew(run):
     assert run(config(other), holdout="last")[1] == ["popularity", "item_knn"]
 
 
+def test_another_number_format_is_fitted_anew(run, monkeypatch):
+    run()
+    monkeypatch.setenv("LLMREC_DTYPE", "bfloat16")
+    assert run()[1] == []
+
+
 def test_another_type_under_the_same_name_is_fitted_anew(run):
     run(holdout="last")
     other = {**RETRIEVERS, "ease": {"type": "popularity"}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmrec.models.cache import EmbeddingCache
-from llmrec.models.device import Placement, best_placement, explain_placement
+from llmrec.models.device import Placement, QuantisationWarning, best_placement, explain_placement
 from llmrec.models.encoder import TextEncoder
 from llmrec.models.measure import measure_speeds
 from llmrec.models.pair_scorer import PairScorer
@@ -16,6 +16,7 @@ __all__ = [
     "EmbeddingCache",
     "PairScorer",
     "Placement",
+    "QuantisationWarning",
     "TextEncoder",
     "TextReader",
     "best_placement",

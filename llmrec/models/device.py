@@ -16,10 +16,14 @@ from llmrec.models.threads import set_threads, threads_from_environment
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DTYPES", "Placement", "best_placement", "explain_placement"]
+__all__ = ["DTYPES", "Placement", "QuantisationWarning", "best_placement", "explain_placement"]
 
 DTYPES = ("float32", "bfloat16", "float16", "int8")
 """Number formats a model can run in; int8 is for text encoders on a CPU, by OpenVINO."""
+
+
+class QuantisationWarning(RuntimeWarning):
+    """A model runs in floating point though int8 was meant, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ def best_placement(device: str | None = None, dtype: str | None = None, *, quant
         if find_spec("openvino") is not None:
             return Placement(device, "int8")
         message = "there is an 8-bit form of this model, but no OpenVINO to run it: pip install 'llmrec[int8]'"
-        warnings.warn(f"{message}; going on in {_best_dtype(device)}", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"{message}; going on in {_best_dtype(device)}", QuantisationWarning, stacklevel=3)
     if asked == "int8" and find_spec("openvino") is None:
         raise MissingExtraError("openvino", "int8")
     return Placement(device, asked or _best_dtype(device))

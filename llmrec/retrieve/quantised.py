@@ -10,14 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.data import Interactions
-from llmrec.models import TextEncoder
+from llmrec.models import QuantisationWarning, TextEncoder
 from llmrec.retrieve.base import blocks, recency_matrix
 from llmrec.types import Float32Array, Int32Array, Queries
 
 __all__ = ["MAX_LOSS", "EmbeddedItems", "Quantisation", "embed_items", "text_ndcg"]
 
 MAX_LOSS = 0.01
-"""The share of NDCG@10 that an encoder in int8 may lose; one that loses more is refused."""
+"""The share of NDCG@10 that an encoder in int8 may lose; one that loses more is refused, be it by chance."""
+
+MIN_COSINE = 0.98
+"""Mean cosine to float32 below which int8 is refused, whatever its NDCG on a few cases."""
 
 COSINES = 1000
 """Texts whose vectors are compared with those in float32."""
@@ -42,6 +45,7 @@ class Quantisation:
         texts: how many were compared.
         ndcg: NDCG@10 of finding each user's last item by text alone, in floating point; NaN without a log.
         ndcg_int8: the same in int8.
+        ndcg_error: standard error of the difference between the two, paired by user.
         cases: users asked.
     """
 
@@ -50,12 +54,18 @@ class Quantisation:
     texts: int
     ndcg: float
     ndcg_int8: float
+    ndcg_error: float
     cases: int
 
     @property
     def loss(self) -> float:
         """The share of NDCG@10 lost, below 0 for a gain; 0 where nothing was asked."""
         return 0.0 if self.cases == 0 or self.ndcg == 0 else 1 - self.ndcg_int8 / self.ndcg
+
+    @property
+    def is_acceptable(self) -> bool:
+        """Whether vectors are near and NDCG@10 is not lower than it may be."""
+        return self.loss <= MAX_LOSS and self.cosine_mean >= MIN_COSINE
 
     def facts(self) -> dict[str, float | int | None]:
         """JSON values."""
@@ -87,21 +97,20 @@ def embed_items(encoder: TextEncoder, texts: Sequence[str], train: Interactions 
         train: histories over these items to measure with, or None.
 
     Returns:
-        The vectors. Where int8 loses more than `MAX_LOSS` of NDCG@10, a warning says so, and they are, as the encoder
-        is, in floating point.
+        The vectors. Where int8 is not acceptable, a warning says so, and they are in floating point.
     """
     encoder = encoder.calibrated(texts)
     vectors = encoder.encode_items(texts)
     if encoder.placement.dtype != "int8":
         return EmbeddedItems(encoder, vectors)
     found = _compared(encoder, texts, vectors, train)
-    if found.loss <= MAX_LOSS:
+    if found.is_acceptable:
         return EmbeddedItems(encoder, vectors, found.facts())
     plain = encoder.in_dtype(encoder.placement.floating.dtype)
     warnings.warn(
-        f"{encoder.name} in int8 loses {found.loss:.1%} of NDCG@10 on this catalog (at most {MAX_LOSS:.0%} may be "
-        f"lost), so it runs in {plain.placement.dtype}",
-        RuntimeWarning,
+        f"{encoder.name} in int8 loses {found.loss:.1%} of NDCG@10 on this catalog, with a mean cosine of "
+        f"{found.cosine_mean:.3f} (at most {MAX_LOSS:.0%}, at least {MIN_COSINE}); it runs in {plain.placement.dtype}",
+        QuantisationWarning,
         stacklevel=2,
     )
     return EmbeddedItems(plain, plain.encode_items(texts))
@@ -127,6 +136,7 @@ def _compared(
         texts=len(some),
         ndcg=float(ndcg.mean()) if len(ndcg) else float("nan"),
         ndcg_int8=float(ndcg_int8.mean()) if len(ndcg) else float("nan"),
+        ndcg_error=float((ndcg - ndcg_int8).std() / np.sqrt(len(ndcg))) if len(ndcg) else float("nan"),
         cases=len(ndcg),
     )
 

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from llmrec.errors import ConfigError, MissingExtraError, ModelError
-from llmrec.models import EmbeddingCache, PairScorer, Placement, TextEncoder, _int8, best_placement
+from llmrec.models import (
+    EmbeddingCache,
+    PairScorer,
+    Placement,
+    QuantisationWarning,
+    TextEncoder,
+    _int8,
+    best_placement,
+)
 
 INT8 = Placement("cpu", "int8")
 WORDS = ("toy", "story", "heat", "babe", "seven", "monkeys", "and", "the")
@@ -79,7 +87,7 @@ def test_where_openvino_is_missing_a_copy_says_so_and_runs_in_floating_point(enc
     folder = copied(encoder.files())
     monkeypatch.delenv("LLMREC_DTYPE", raising=False)
     monkeypatch.setattr("llmrec.models.device.find_spec", lambda name: None)
-    with pytest.warns(RuntimeWarning, match=r"no OpenVINO to run it: pip install 'llmrec\[int8\]'; going on in"):
+    with pytest.warns(QuantisationWarning, match=r"no OpenVINO to run it: pip install 'llmrec\[int8\]'; going on in"):
         assert TextEncoder.load(str(folder)).placement.dtype != "int8"
     with pytest.raises(MissingExtraError, match=r"llmrec\[int8\]"):
         best_placement("cpu", "int8")
@@ -132,7 +140,7 @@ def test_pairs_are_scored_in_floating_point(cross_folder):
 
 CODE = """
 import sys
-from llmrec.models import Placement, TextEncoder
+from llmrec.models import Placement, QuantisationWarning, TextEncoder
 TextEncoder.load(sys.argv[1], placement=Placement("cpu", "int8")).encode(["toy story", "heat"])
 sys.exit(" ".join(sorted({"transformers", "nncf", "sklearn"} & set(sys.modules))) or None)
 """

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmrec.models import Placement, TextEncoder
+from llmrec.models import Placement, QuantisationWarning, TextEncoder
 from llmrec.retrieve import DenseConfig, fit_dense, quantised
 from llmrec.retrieve.quantised import Quantisation, embed_items, text_ndcg
 from llmrec.testing.contracts import reload
@@ -26,6 +26,7 @@ def texts(catalog):
 
 def test_what_int8_changes_is_measured_and_kept_in_the_bundle(int8, catalog, interactions, bert, monkeypatch, tmp_path):
     monkeypatch.setattr(quantised, "MAX_LOSS", 1.0)  # random weights: any loss is luck
+    monkeypatch.setattr(quantised, "MIN_COSINE", 0.5)
     config = DenseConfig(encoder=str(bert), item_template="item/title")
     dense = fit_dense(catalog, config, int8, train=interactions)
     assert dense.encoder.placement.dtype == "int8"
@@ -44,7 +45,7 @@ def test_what_int8_changes_is_measured_and_kept_in_the_bundle(int8, catalog, int
 def test_int8_that_costs_too_much_is_refused_with_a_warning(int8, texts, interactions, monkeypatch):
     asked = iter([np.full(10, 0.5), np.full(10, 0.49)])
     monkeypatch.setattr(quantised, "text_ndcg", lambda *_: next(asked))
-    with pytest.warns(RuntimeWarning, match=r"in int8 loses 2\.0% of NDCG@10 .* so it runs in (float32|bfloat16)"):
+    with pytest.warns(QuantisationWarning, match=r"in int8 loses 2\.0% of NDCG@10 .*; it runs in (float32|bfloat16)"):
         found = embed_items(int8, texts, interactions)
     assert found.encoder.placement == int8.placement.floating
     assert found.quantised is None
@@ -77,7 +78,20 @@ def test_a_large_catalog_is_sampled_with_all_that_is_asked_for(int8, texts, inte
     ("ndcg", "ndcg_int8", "cases", "loss"), [(0.5, 0.49, 9, 0.02), (0.5, 0.6, 9, -0.2), (0, 0, 0, 0)]
 )
 def test_loss(ndcg, ndcg_int8, cases, loss):
-    assert Quantisation(1, 1, 1, ndcg, ndcg_int8, cases).loss == pytest.approx(loss)
+    assert Quantisation(1, 1, 1, ndcg, ndcg_int8, 0, cases).loss == pytest.approx(loss)
+
+
+@pytest.mark.parametrize(
+    ("cosine", "ndcg_int8", "error", "cases", "expected"),
+    [
+        (0.99, 0.496, 0.0, 9, True),  # less than a hundredth
+        (0.99, 0.49, 0.001, 9, False),
+        (0.97, 0.5, 0.02, 9, False),  # too far, whatever a few cases say
+        (0.99, float("nan"), float("nan"), 0, True),
+    ],
+)
+def test_what_is_acceptable(cosine, ndcg_int8, error, cases, expected):
+    assert Quantisation(cosine, 0.9, 9, 0.5, ndcg_int8, error, cases).is_acceptable is expected
 
 
 @given(st.integers(0, 10_000))
