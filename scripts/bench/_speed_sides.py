@@ -74,14 +74,10 @@ def tuned_cross_encoder(data: Dataset, encoder: str, out: Path) -> Path:
     """
     if not (out / "config.json").exists():
         split = leave_last_out(data.interactions)
-        stage = {
-            "name": "first",
-            "keep": 20,
-            "retrievers": {"dense": {"encoder": encoder, "item_template": "item/title"}},
-        }
-        first = llmrec.fit(
-            llmrec.Config.from_dict({"stages": [stage]}), data.catalog, data.interactions, holdout="last"
-        )
+        dense = {"encoder": encoder, "item_template": "item/title"}
+        stage = {"name": "first", "keep": 20, "retrievers": {"popularity": {}, "dense": dense}}
+        config = llmrec.Config.from_dict({"stages": [stage]})
+        first = llmrec.fit(config, data.catalog, data.interactions, holdout="last")
         component = find_component("cross_encoder")
         settings = {"base": encoder, "residual": False, "cases": TUNING_CASES, "epochs": 1, "minutes": 6}
         context = FitContext(
