@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from llmrec.build import fit
     from llmrec.config import Config
     from llmrec.data import Catalog, Interactions, Users, leave_last_out, load_dataset
-    from llmrec.pipeline import Recommender, load
+    from llmrec.opening import load
+    from llmrec.pipeline import Recommender
     from llmrec.types import Item, Queries, Ranking, Recommendation
 
 __version__ = "0.1.0"
@@ -43,7 +44,7 @@ _HOMES = {
     "Users": "llmrec.data",
     "fit": "llmrec.build",
     "leave_last_out": "llmrec.data",
-    "load": "llmrec.pipeline",
+    "load": "llmrec.opening",
     "load_dataset": "llmrec.data",
 }
 

@@ -17,14 +17,15 @@ from __future__ import annotations
 
 import ctypes
 import glob
-import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -32,13 +33,16 @@ from typing import Any
 import numpy as np
 
 from llmrec.errors import BundleError
+from llmrec.mapped import Content, arrays_of, map_file, sha256_of, start_sums
 from llmrec.types import State
 
 __all__ = [
     "CARD",
     "FORMAT_VERSION",
     "MANIFEST",
+    "OpenedBundle",
     "check_outside",
+    "open_bundle",
     "read_bundle",
     "read_manifest",
     "replace_structure",
@@ -155,33 +159,97 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenedBundle:
+    """A bundle whose files are being verified, in threads, while whoever opened it makes ready to use it.
+
+    Attributes:
+        path: its folder, absolute.
+        structure: what `write_bundle` was given.
+        names: of the parts.
+        known: size and sum of each file.
+        contents: of each file.
+        sums: of each file, sha256 (hex) as it is found.
+    """
+
+    path: Path
+    structure: dict[str, Any]
+    names: Sequence[str]
+    known: Mapping[str, Any]
+    contents: Mapping[str, Content]
+    sums: Mapping[str, Future[str]]
+
+    def parts(self) -> dict[str, State]:
+        """Wait until every file is verified; only then is anything of them used.
+
+        Returns:
+            The state of each part by name. Its arrays are read-only, and lie in the files: nothing is copied.
+
+        Raises:
+            BundleError: a file was changed, or cannot be read.
+        """
+        with _told(self.path):
+            for name, found in self.sums.items():
+                if found.result() != self.known[name]["sha256"]:
+                    raise _changed(self.path / name)
+            return {name: self._part(name) for name in self.names}
+
+    def _part(self, name: str) -> State:
+        folder, prefix = f"parts/{_safe(name)}", f"parts/{name}/files/"
+        config = json.loads(bytes(self.contents[f"{folder}/config.json"]).decode())
+        content = self.contents.get(arrays := f"{folder}/arrays.safetensors")
+        copied = {f.removeprefix(prefix): self.path / f for f in self.known if f.startswith(prefix)}
+        return State(config, {} if content is None else arrays_of(content, str(self.path / arrays)), copied)
+
+
+def open_bundle(path: Path) -> OpenedBundle:
+    """Open a bundle, and begin to verify every file against the manifest: `OpenedBundle.parts` waits for that.
+
+    Raises:
+        BundleError: a file is missing, extra or of another size, or the format is too new.
+    """
+    path = path.expanduser().resolve()
+    manifest = read_manifest(path)
+    with _told(path):
+        files, structure, names = manifest["files"], manifest["structure"], list(manifest["parts"])
+        contents = {name: _content(path / _safe(name), known["size"]) for name, known in files.items()}
+        here = {p.relative_to(path) for p in path.rglob("*") if not p.is_dir()}
+        if extra := sorted({p.as_posix() for p in here if p.parts[0] not in BESIDE} - set(files)):
+            more = path / extra[0]
+            raise BundleError(f"{more} is not part of the bundle; remove it, or save or copy the bundle again")
+    return OpenedBundle(path, structure, names, files, contents, start_sums(contents))
+
+
 def read_bundle(path: Path) -> tuple[dict[str, Any], dict[str, State]]:
     """Read a bundle and verify every file against the manifest.
 
     Returns:
-        The structure given to `write_bundle`, and the state of each part by name.
+        The structure given to `write_bundle`, and the state of each part by name, as `OpenedBundle.parts` gives it.
 
     Raises:
         BundleError: a file is missing, changed or extra, or the format is too new.
     """
-    path = path.expanduser().resolve()
-    manifest = read_manifest(path)
+    opened = open_bundle(path)
+    return opened.structure, opened.parts()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Raise a BundleError where a bundle turns out to be damaged."""
     try:
-        _verify(path, manifest["files"])
-        return manifest["structure"], {name: _read_part(path, name, manifest["files"]) for name in manifest["parts"]}
+        yield
     except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise BundleError(f"{path} cannot be read: {error!r}; restore the bundle or fit it again") from error
 
 
-def _verify(path: Path, files: Mapping[str, Any]) -> None:
-    """Raise BundleError unless the folder holds exactly the files of the manifest, unchanged."""
-    for name, known in files.items():
-        file = path / _safe(name)
-        if not file.is_file() or file.stat().st_size != known["size"] or sha256_of(file) != known["sha256"]:
-            raise BundleError(f"{file} is missing or was changed since the bundle was saved; save or copy it again")
-    here = {p.relative_to(path) for p in path.rglob("*") if not p.is_dir()}
-    if extra := sorted({p.as_posix() for p in here if p.parts[0] not in BESIDE} - set(files)):
-        raise BundleError(f"{path / extra[0]} is not part of the bundle; remove it, or save or copy the bundle again")
+def _content(file: Path, size: int) -> Content:
+    if not file.is_file() or file.stat().st_size != size:
+        raise _changed(file)
+    return map_file(file)
+
+
+def _changed(file: Path) -> BundleError:
+    return BundleError(f"{file} is missing or was changed since the bundle was saved; save or copy it again")
 
 
 def _has_manifest(folder: Path) -> bool:
@@ -217,17 +285,6 @@ def _write_part(folder: Path, state: State) -> None:
         target = folder / "files" / _safe(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-
-
-def _read_part(path: Path, name: str, files: Mapping[str, Any]) -> State:
-    from safetensors.numpy import load_file
-
-    folder = path / "parts" / _safe(name)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    arrays = load_file(folder / "arrays.safetensors") if f"parts/{name}/arrays.safetensors" in files else {}
-    prefix = f"parts/{name}/files/"
-    copied = {f.removeprefix(prefix): path / f for f in files if f.startswith(prefix)}
-    return State(config=config, arrays=arrays, files=copied)
 
 
 def _write_manifest(folder: Path, structure: Mapping[str, Any], parts: list[str]) -> None:
@@ -333,12 +390,6 @@ def _safe(name: str) -> str:
     if pure.is_absolute() or ".." in pure.parts or not pure.parts:
         raise BundleError(f"{name!r} is not a name a bundle may hold")
     return name
-
-
-def sha256_of(file: Path) -> str:
-    """Return the sha256 (hex) of a file's content."""
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _fsync(path: Path) -> None:

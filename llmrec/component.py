@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
@@ -201,9 +201,15 @@ class Component:
 
 
 @cache
+def _registered() -> tuple[EntryPoint, ...]:
+    """Whatever any installed package registers; to find it takes as long as to open many a bundle."""
+    return tuple(entry_points(group=GROUP))
+
+
+@cache
 def component_names() -> tuple[str, ...]:
     """All registered names, sorted."""
-    return tuple(sorted({point.name for point in entry_points(group=GROUP)}))
+    return tuple(sorted({point.name for point in _registered()}))
 
 
 @cache
@@ -213,7 +219,7 @@ def find_component(name: str) -> Component:
     Raises:
         ConfigError: no component, or more than one, has this name.
     """
-    found = {point.value: point for point in entry_points(group=GROUP, name=name)}
+    found = {point.value: point for point in _registered() if point.name == name}
     if not found:
         near = difflib.get_close_matches(name, component_names(), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""

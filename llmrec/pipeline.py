@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from llmrec.bundle import read_bundle, write_bundle
+from llmrec.bundle import OpenedBundle, open_bundle, write_bundle
 from llmrec.card import model_card
 from llmrec.component import HoldsItems, Saves, find_component
 from llmrec.data import Catalog, Interactions, Users, check_count, check_list
@@ -23,7 +23,7 @@ from llmrec.retrieve.merge import align, complete
 from llmrec.stage import Stage, StageTrace, Trace
 from llmrec.types import Candidates, Int32Array, Int64Array, Item, Queries, Ranking, Recommendation
 
-__all__ = ["Recommender", "Searches", "load"]
+__all__ = ["Recommender", "Searches"]
 
 
 @runtime_checkable
@@ -239,16 +239,23 @@ class Recommender:
     def load(cls, path: str | Path) -> Self:
         """Load a bundle, after verifying every file in it.
 
+        Arrays stay in the bundle's files and are read from there when they are needed. Saving over the bundle, or
+        putting another in its place, is safe (on Windows: refused while it is loaded); do not write into its files.
+
         Raises:
             BundleError: it is missing, damaged or too new.
             ConfigError: it uses a component that is not installed here.
         """
-        structure, parts = read_bundle(Path(path))
+        return cls.of_bundle(open_bundle(Path(path)))
+
+    @classmethod
+    def of_bundle(cls, opened: OpenedBundle) -> Self:
+        """Load a bundle that was opened; see `load`."""
+        structure = opened.structure
+        components = {name: find_component(kind) for name, kind in structure["components"].items()}
+        parts = opened.parts()
         catalog = Catalog.from_state(parts["catalog"])
-        loaded = {
-            name: find_component(component).load(name, parts[f"components/{name}"], catalog)
-            for name, component in structure["components"].items()
-        }
+        loaded = {name: kind.load(name, parts[f"components/{name}"], catalog) for name, kind in components.items()}
         return cls(
             catalog=catalog,
             stages=tuple(Stage.from_outline(outline, loaded) for outline in structure["stages"]),
@@ -355,8 +362,3 @@ def _components(recommender: Recommender) -> dict[str, Saves]:
         if found.setdefault(component.name, component) is not component:
             raise ConfigError(f"two components are called {component.name!r}; give each its own name")
     return found
-
-
-def load(path: str | Path) -> Recommender:
-    """Load a recommender from a bundle; see `Recommender.load`."""
-    return Recommender.load(path)

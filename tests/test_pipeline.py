@@ -5,7 +5,8 @@ import pytest
 
 from llmrec.data import Catalog
 from llmrec.errors import BundleError, ConfigError, DataError, UnknownIdError
-from llmrec.pipeline import Recommender, load
+from llmrec.opening import load
+from llmrec.pipeline import Recommender
 from llmrec.retrieve import fit_popularity
 from llmrec.stage import Stage
 from llmrec.testing.contracts import check_ranking

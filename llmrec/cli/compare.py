@@ -219,7 +219,7 @@ def _tested(
 
 def _load(fresh: Mapping[str, Path]) -> dict[str, Recommender]:
     """Load the bundles among what is to be measured."""
-    from llmrec.pipeline import load
+    from llmrec.opening import load
 
     return {name: load(path) for name, path in fresh.items() if path.is_dir()}
 

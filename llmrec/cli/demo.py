@@ -66,7 +66,7 @@ def _tour(
     """Everything that is shown, computed from the bundle."""
     from llmrec.cli.tour import measure, three_users, typed_item, weights, wish_list
     from llmrec.data import leave_last_out
-    from llmrec.pipeline import load
+    from llmrec.opening import load
 
     say("loading the bundle")
     recommender = load(bundle)

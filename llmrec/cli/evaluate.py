@@ -154,7 +154,7 @@ def check_holdout(holdout: str | None, *, bundled: bool) -> None:
 
 
 def _load(bundle: Path | None) -> Recommender | None:
-    from llmrec.pipeline import load
+    from llmrec.opening import load
 
     return None if bundle is None else load(bundle)
 

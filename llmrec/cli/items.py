@@ -100,7 +100,7 @@ def delete(
 
 def _apply(bundle: Path, out: Path | None, as_json: bool, step: Step) -> None:
     """Load, change, save, and say what is different now."""
-    from llmrec.pipeline import load
+    from llmrec.opening import load
 
     place = bundle if out is None else out
     check_place(place)

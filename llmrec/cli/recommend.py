@@ -76,7 +76,7 @@ def recommend(
     as_json: JsonOption = False,
 ) -> None:
     """Recommend items. Histories come from the bundle, or from a newer log given with --interactions."""
-    from llmrec.pipeline import load
+    from llmrec.opening import load
 
     if wish is not None and not wish.strip():
         raise DataError("the wish is empty; say what is wished for, or leave --wish out")
@@ -206,11 +206,11 @@ def _asked(**parts: Any) -> dict[str, Any]:
 
 def _histories(recommender: Recommender, interactions: Path | None, holdout: HoldoutChoice) -> Interactions:
     """The log that histories come from, without what must not be seen."""
-    from llmrec.data import Interactions, split_by
-    from llmrec.evaluate import check_unseen
-
     about = recommender.about or {}
     if interactions is not None:
+        from llmrec.data import Interactions, split_by
+        from llmrec.evaluate import check_unseen
+
         log = Interactions.from_file(interactions, recommender.catalog)
         if holdout is HoldoutChoice.none:
             return log

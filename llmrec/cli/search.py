@@ -24,7 +24,7 @@ def similar(
     as_json: JsonOption = False,
 ) -> None:
     """Show the items whose text is nearest to an item's."""
-    from llmrec.pipeline import load
+    from llmrec.opening import load
 
     recommender = load(bundle)
     show_lists(recommender, recommender.similar(item_ids, k), [{"item_id": i} for i in item_ids], as_json)
@@ -37,7 +37,7 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Show the items whose text is nearest to a free text."""
-    from llmrec.pipeline import load
+    from llmrec.opening import load
 
     recommender = load(bundle)
     show_lists(recommender, recommender.search(texts, k), [{"text": text} for text in texts], as_json)

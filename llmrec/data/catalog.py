@@ -21,6 +21,8 @@ from llmrec.data._arrow import (
     bytes_to_table,
     read_ids,
     rename_columns,
+    row_numbers,
+    stored_ids,
     table_to_bytes,
     vocab_of,
 )
@@ -114,8 +116,11 @@ class Catalog:
 
     def records(self, rows: Int32Array) -> list[dict[str, Any]]:
         """Return the given rows as dicts of Python values, "item_id" included; null is None."""
-        taken = self.table.take(pa.array(np.asarray(rows, dtype=np.int64)))
-        return list(taken.to_pylist())
+        return list(self.take(rows, self.columns).to_pylist())
+
+    def take(self, rows: Int32Array, columns: Sequence[str]) -> Any:
+        """Return some columns of the given rows as a pa.Table."""
+        return self.table.select(list(columns)).take(row_numbers(rows))
 
     def items_of(self, table: Any, id_column: str = _ID) -> list[Item]:
         """Turn rows of a table into items for `with_items` or `with_changes`.
@@ -241,11 +246,12 @@ class Catalog:
         Raises:
             DataError: the state is damaged.
         """
-        catalog = cls._build(bytes_to_table(state.arrays["table"]), _ID, None, "stored catalog")
+        table = bytes_to_table(state.arrays["table"]).combine_chunks()
+        items = Vocab(stored_ids(table, _ID, "catalog"))
         active = np.asarray(state.arrays["active"], dtype=np.bool_)
-        if active.shape != (len(catalog),):
-            raise DataError(f"the stored catalog has {len(catalog)} items but {active.shape} active flags.")
-        return replace(catalog, active=active)
+        if active.shape != (len(items),):
+            raise DataError(f"the stored catalog has {len(items)} items but {active.shape} active flags.")
+        return cls(table, items, active, _hashes(items.ids))
 
 
 def _hashes(ids: Sequence[str]) -> NDArray[np.uint64]:

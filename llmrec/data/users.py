@@ -11,9 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from llmrec.data._arrow import as_table, bytes_to_table, read_ids, rename_columns, table_to_bytes, vocab_of
+from llmrec.data._arrow import (
+    as_table,
+    bytes_to_table,
+    read_ids,
+    rename_columns,
+    row_numbers,
+    stored_ids,
+    table_to_bytes,
+    vocab_of,
+)
 from llmrec.data._clean_table import TableShape, clean_table
 from llmrec.data._tally import Tally
 from llmrec.data.requests import check_list
@@ -90,7 +98,7 @@ class Users:
         """
         check_list(user_ids, "user_ids")
         rows = self.users.get(user_ids)
-        taken = self.table.take(pa.array(rows, mask=rows < 0))
+        taken = self.table.take(row_numbers(rows))
         return {name: taken.column(name).to_pylist() for name in self.columns[1:]}
 
     def state(self) -> State:
@@ -104,7 +112,8 @@ class Users:
         Raises:
             DataError: the state is damaged.
         """
-        return cls._build(bytes_to_table(state.arrays["table"]), _ID, None, "stored users")
+        table = bytes_to_table(state.arrays["table"])
+        return cls(table, Vocab(stored_ids(table, _ID, "users")))
 
     @cached_property
     def fingerprint(self) -> str:

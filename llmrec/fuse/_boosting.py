@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.errors import MissingExtraError
+from llmrec.fuse._library import LoadedTrees
 from llmrec.models import cpu_threads
 from llmrec.types import BoolArray, Float32Array, Int64Array
 
-__all__ = ["booster_of", "grow", "score_all", "score_in_steps", "text_of"]
+__all__ = ["grow", "score_all", "score_in_steps", "text_of"]
 
 
 def grow(
@@ -60,19 +61,9 @@ def text_of(booster: Any) -> str:
     return "".join(line for line in lines if not line.startswith("[num_threads:"))
 
 
-def booster_of(text: str) -> Any:
-    """Read a model that LightGBM has written.
-
-    Raises:
-        MissingExtraError: LightGBM is not installed.
-    """
-    return _lightgbm().Booster(model_str=text)
-
-
-def score_all(booster: Any, matrix: Float32Array) -> Float32Array:
+def score_all(trees: LoadedTrees, matrix: Float32Array) -> Float32Array:
     """Return Float32[m], the scores of all trees."""
-    scores: Float32Array = booster.predict(matrix, raw_score=True, num_threads=cpu_threads()).astype(np.float32)
-    return scores
+    return trees.scores(matrix, cpu_threads()).astype(np.float32)
 
 
 def score_in_steps(booster: Any, matrix: Float32Array, step: int) -> NDArray[np.float32]:

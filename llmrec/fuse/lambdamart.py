@@ -11,7 +11,8 @@ from pydantic import Field
 
 from llmrec.component import ComponentConfig
 from llmrec.data import Catalog
-from llmrec.fuse._boosting import booster_of, score_all
+from llmrec.fuse._boosting import score_all
+from llmrec.fuse._library import LoadedTrees
 from llmrec.fuse.base import column_ranks
 from llmrec.fuse.features import Features, pick_rows
 from llmrec.fuse.lift import Lift
@@ -215,7 +216,7 @@ def load_lambdamart(name: str, state: State, catalog: Catalog) -> LambdaMart:
         features = Features.from_state(saved, state.arrays)
         new = saved.get("new")
         new = None if new is None else NewItems(tuple(new["always"]), new["lift"])
-        trees = Trees(features, text, booster_of(text), tuple(saved["always"]), tuple(saved["unused"]), new)
+        trees = Trees(features, text, LoadedTrees(text), tuple(saved["always"]), tuple(saved["unused"]), new)
     return LambdaMart(name, config, rrf, trees, saved["report"])
 
 

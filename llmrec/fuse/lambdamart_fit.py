@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from llmrec.component import Component, FitContext, Simulated
-from llmrec.fuse._boosting import booster_of, text_of
+from llmrec.fuse._boosting import text_of
+from llmrec.fuse._library import LoadedTrees
 from llmrec.fuse._quality import CUT, Float64Array, is_target, mean_and_error, ndcg, places, recall
 from llmrec.fuse._sheet import Sheet, cross_validated, grown, make_sheet
 from llmrec.fuse.base import column_ranks
@@ -243,7 +244,7 @@ def _kept(
     unused = tuple(c for c in features.columns if not any(name.startswith(f"{c}:") for name in gains))
     text = text_of(booster)
     # read back: what serves now is to the last bit what a bundle will bring back
-    return replace(trees, text=text, booster=booster_of(text), unused=unused), gains
+    return replace(trees, text=text, booster=LoadedTrees(text), unused=unused), gains
 
 
 def _not_better(found: dict[str, Float64Array], caution: float) -> str:

@@ -49,7 +49,6 @@ class TextEncoder:
         name: the model's name.
         dim: length of a vector.
         max_tokens: tokens of a text that are read, special tokens included; the rest is cut off.
-        placement: where the model runs.
         encoded: how many texts went through the model so far (not the cache).
     """
 
@@ -59,7 +58,7 @@ class TextEncoder:
         *,
         name: str,
         max_tokens: int,
-        placement: Placement,
+        placement: Placement | None = None,
         cache: EmbeddingCache | None = None,
         int8: Path | None = None,
     ) -> None:
@@ -83,7 +82,7 @@ class TextEncoder:
         self.name = name
         self.dim = int(config["hidden_size"] if "hidden_size" in config else config["dim"])
         self.max_tokens = max_tokens
-        self.placement = placement
+        self._placement = placement
         self.encoded = 0
 
     @classmethod
@@ -116,9 +115,17 @@ class TextEncoder:
         folder = find_asset(name_or_path, progress=progress)
         name = short_name(name_or_path, folder)
         stored = folder / "int8" if (folder / "int8" / INT8_FILES[0]).is_file() else None
-        placement = placement or best_placement(quantised=stored is not None)
-        int8 = stored if placement.dtype == "int8" else None
+        if stored is not None and placement is None:
+            placement = best_placement(quantised=True)  # now, as which files count depends on it
+        int8 = stored if placement is not None and placement.dtype == "int8" else None
         return cls(folder, name=name, max_tokens=max_tokens, placement=placement, cache=cache, int8=int8)
+
+    @property
+    def placement(self) -> Placement:
+        """Where the model runs; chosen when it is first asked for, which takes torch."""
+        if self._placement is None:
+            self._placement = best_placement()
+        return self._placement
 
     def calibrated(self, texts: Sequence[str]) -> TextEncoder:
         """Return the same encoder, ready to run in int8 if that is its number format.

@@ -43,11 +43,10 @@ class PairScorer:
     Attributes:
         name: the model's name.
         max_tokens: tokens of a pair that are read, special tokens included; the longer text is cut first.
-        placement: where the model runs; never in int8, which moves too many items across the cut.
         scored: how many pairs went through the model so far.
     """
 
-    def __init__(self, folder: Path, *, name: str, max_tokens: int, placement: Placement) -> None:
+    def __init__(self, folder: Path, *, name: str, max_tokens: int, placement: Placement | None = None) -> None:
         self._folder = folder
         config = read_config(folder)
         labels = config.get("num_labels") or len(config.get("id2label") or "--")
@@ -66,7 +65,7 @@ class PairScorer:
         self._lock = threading.Lock()
         self.name = name
         self.max_tokens = max_tokens
-        self.placement = placement.floating
+        self._placement = placement
         self.scored = 0
 
     @classmethod
@@ -85,7 +84,17 @@ class PairScorer:
         """
         folder = find_asset(name_or_path)
         name = short_name(name_or_path, folder)
-        return cls(folder, name=name, max_tokens=max_tokens, placement=placement or best_placement())
+        return cls(folder, name=name, max_tokens=max_tokens, placement=placement)
+
+    @property
+    def placement(self) -> Placement:
+        """Where the model runs; chosen when it is first asked for, which takes torch.
+
+        Never in int8, which moves too many items across the cut.
+        """
+        if self._placement is None:
+            self._placement = best_placement()
+        return self._placement.floating
 
     @property
     def fingerprint(self) -> str:

@@ -1,30 +1,24 @@
 """Causal networks over sequences of item vectors: a transformer from a Hugging Face configuration, or a GRU.
 
 A position's output depends on the items up to it, never on later ones, so sequences are padded on the right and need
-no mask: what stands behind the last item cannot reach it.
+no mask: what stands behind the last item cannot reach it. This is how they are trained; what was trained is run by
+`llmrec.models.sequence_encoder`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from llmrec.errors import ConfigError, ModelError
+from llmrec.errors import ConfigError
 from llmrec.models.quiet import quiet_transformers
-from llmrec.types import Csr, Float32Array, Int64Array
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Architecture", "SequenceEncoder", "SequenceShape", "new_body", "run_body"]
+__all__ = ["Architecture", "SequenceShape", "input_scale", "new_body", "run_body"]
 
 Architecture = Literal["transformer", "gru"]
-
-TOKENS = 16_384
-"""Items of one batch at inference, pads included: bounds memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +77,11 @@ def new_body(shape: SequenceShape) -> torch.nn.Module:
     return transformer
 
 
+def input_scale(dim: int) -> float:
+    """What item vectors are multiplied by: they are small, for the sake of the scores; what is read is not."""
+    return float(dim**0.25)
+
+
 def run_body(body: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     """Read sequences.
 
@@ -96,90 +95,10 @@ def run_body(body: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     """
     import torch
 
-    inputs = inputs * float(inputs.shape[-1]) ** 0.25  # vectors are small, for the sake of the scores; states are not
+    inputs = inputs * input_scale(inputs.shape[-1])
     if isinstance(body, torch.nn.ModuleDict):
         with torch.autocast(inputs.device.type, enabled=False):  # no cells in bfloat16 on CPUs
             states: torch.Tensor = body["norm"](body["dropout"](body["cells"](body["dropout"](inputs.float()))[0]))
         return states
     read: torch.Tensor = body(inputs_embeds=inputs).last_hidden_state
     return read
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SequenceEncoder:
-    """A trained network that turns histories of item vectors into one vector each, in float32.
-
-    Attributes:
-        shape: its sizes.
-        body: the network, for reading only.
-    """
-
-    shape: SequenceShape
-    body: torch.nn.Module
-
-    def encode(self, histories: Csr, vectors: Float32Array) -> Float32Array:
-        """Read the latest items of each history.
-
-        Args:
-            histories: n rows of places in `vectors`, oldest first.
-            vectors: Float32[m, dim], what the network reads for each item.
-
-        Returns:
-            Float32[n, dim], the state after the last item; zero for an empty history.
-        """
-        import torch
-
-        states = np.zeros((len(histories), self.shape.dim), dtype=np.float32)
-        device = next(self.body.parameters()).device
-        with torch.inference_mode():
-            for rows, places, last in _batches(histories, self.shape.max_length):
-                inputs, ends = torch.from_numpy(vectors[places]).to(device), torch.from_numpy(last).to(device)
-                found = run_body(self.body, inputs)[torch.arange(len(rows)), ends]
-                states[rows] = found.float().cpu().numpy()
-        return states
-
-    def arrays(self) -> dict[str, Float32Array]:
-        """The weights, by name."""
-        return {name: tensor.detach().float().cpu().numpy() for name, tensor in self.body.state_dict().items()}
-
-    def config(self) -> dict[str, Any]:
-        """The sizes, as JSON values."""
-        return asdict(self.shape)
-
-    @classmethod
-    def load(cls, config: Mapping[str, Any], arrays: Mapping[str, Float32Array], device: str) -> Self:
-        """Bring a network back from its sizes and weights.
-
-        Raises:
-            ModelError: the weights are not those of a network of these sizes.
-        """
-        import torch
-
-        shape = SequenceShape(**config)
-        with torch.random.fork_rng(devices=[]):  # what is drawn is overwritten; nobody's seed is used up
-            body = new_body(shape)
-        try:
-            body.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
-        except RuntimeError as error:
-            raise ModelError(f"the weights do not make a {shape.architecture} of these sizes: {error}") from error
-        return cls(shape, body.eval().requires_grad_(False).to(device))
-
-
-def _batches(histories: Csr, max_length: int) -> Iterator[tuple[Int64Array, Int64Array, Int64Array]]:
-    """Histories of like lengths together.
-
-    Yields:
-        Int64[b] rows, Int64[b, length] places in the vectors (the first one at pads), Int64[b] where each one ends.
-    """
-    lengths = np.minimum(np.diff(histories.offsets), max_length)
-    starts = histories.offsets[1:] - lengths
-    order = np.argsort(lengths, kind="stable")
-    order = order[np.searchsorted(lengths[order], 1) :]
-    while len(order):
-        # Batches are filled from the longest on: the first is the widest.
-        width = int(lengths[order[-1]])
-        rows, order = order[-max(1, TOKENS // width) :], order[: -max(1, TOKENS // width)]
-        grid = np.arange(width, dtype=np.int64)[None]
-        inside = grid < lengths[rows, None]
-        places = histories.values[np.where(inside, starts[rows, None] + grid, starts[rows, None])].astype(np.int64)
-        yield rows, places, lengths[rows] - 1

@@ -54,7 +54,7 @@ class Factors:
         config: its settings.
         vectors: Float32[m, f], of the m items of the catalog at fit time.
         bias: Float32[m].
-        gram: Float32[f, f], the sum of the outer products of the vectors of the known items.
+        gram: Float32[f, f], the sum of the outer products of the vectors of the known items; None: it is not needed.
         known: Bool[n_items], True for items with an interaction in training.
         active: Bool[n_items], False for deleted items.
         tie_order: UInt64[n_items].
@@ -65,7 +65,7 @@ class Factors:
     config: FoldsIn
     vectors: Float32Array
     bias: Float32Array
-    gram: Float32Array
+    gram: Float32Array | None
     known: BoolArray
     active: BoolArray
     tie_order: NDArray[np.uint64]
@@ -110,7 +110,7 @@ class Factors:
         history.data *= self.known[history.indices]
         history.eliminate_zeros()
         usable = np.diff(history.indptr) > 0
-        if self.config.fold_in == "mean":
+        if self.gram is None:
             total = np.asarray(abs(history).sum(axis=1), dtype=np.float32)
             return np.asarray(history @ self.vectors / np.maximum(total, 1e-12), dtype=np.float32), usable
         return _ridge(history, self.vectors, self.gram, self.config), usable
@@ -137,7 +137,19 @@ def make_factors(
 ) -> Factors:
     """Put a factorisation together; what it says of items that nobody took is dropped."""
     vectors = np.ascontiguousarray(np.where(known[: len(vectors), None], vectors, 0), dtype=np.float32)
-    gram = np.einsum("if,ig->fg", vectors, vectors)
+    return _factors(component, name, config, vectors, bias, known, catalog)
+
+
+def _factors(
+    component: str,
+    name: str,
+    config: FoldsIn,
+    vectors: Float32Array,
+    bias: Float32Array,
+    known: BoolArray,
+    catalog: Catalog,
+) -> Factors:
+    gram = None if config.fold_in == "mean" else np.einsum("if,ig->fg", vectors, vectors)
     known = _padded(known, len(catalog))
     return Factors(component, name, config, vectors, bias, gram, known, catalog.active, catalog.tie_order)
 
@@ -154,7 +166,7 @@ def load_factors(component: str, settings: type[ComponentConfig], name: str, sta
     """
     config: Any = settings.model_validate(state.config)
     arrays = state.arrays
-    return make_factors(component, name, config, arrays["vectors"], arrays["bias"], arrays["known"], catalog)
+    return _factors(component, name, config, arrays["vectors"], arrays["bias"], arrays["known"], catalog)
 
 
 @contextmanager

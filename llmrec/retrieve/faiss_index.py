@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec.models import set_threads
+from llmrec.models import cpu_threads
 from llmrec.types import BoolArray, Float32Array, Int64Array
 
 __all__ = ["MIN_TRAIN_IVFPQ", "ApproximateIndex", "ExactIndex"]
@@ -46,7 +46,7 @@ def _faiss() -> Any:
         # SWIG types without __module__, and numpy.core paths, warn while faiss is imported; nothing of ours is wrong.
         warnings.simplefilter("ignore", DeprecationWarning)
         import faiss
-    faiss.omp_set_num_threads(set_threads())
+    faiss.omp_set_num_threads(cpu_threads())
     return faiss
 
 

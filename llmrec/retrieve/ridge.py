@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lapack
 
 from llmrec.data import Interactions
 from llmrec.errors import ConfigError, DataError
@@ -66,6 +65,8 @@ def symmetric_inverse(gram: NDArray[np.float64], component: str) -> Float32Array
     Raises:
         DataError: it is not positive definite; the message says to raise `component`.l2.
     """
+    from scipy.linalg import lapack
+
     factor, failed = lapack.dpotrf(gram.T, lower=1, overwrite_a=1, clean=0)
     if not failed:
         factor, failed = lapack.dpotri(factor, lower=1, overwrite_c=1)

@@ -10,8 +10,9 @@ from pydantic import Field, model_validator
 
 from llmrec.component import ComponentConfig
 from llmrec.data import Catalog
-from llmrec.models import TextEncoder, best_placement
-from llmrec.models.sequence_model import Architecture, SequenceEncoder
+from llmrec.models import TextEncoder
+from llmrec.models.sequence_encoder import SequenceEncoder
+from llmrec.models.sequence_model import Architecture
 from llmrec.retrieve.base import retrieve_dense_scores
 from llmrec.retrieve.dense import encoder_folder
 from llmrec.retrieve.vectors import Vectors
@@ -127,7 +128,7 @@ class ItemVectors:
         return self.learned + self.read
 
     def grown(self, n_items: int) -> ItemVectors:
-        """Return the same with rows of which nothing is known at the end."""
+        """Return a copy with rows of which nothing is known at the end."""
         more = n_items - len(self.bias)
         rows = ((0, more), (0, 0))
         return ItemVectors(
@@ -262,10 +263,10 @@ def load_sequence(name: str, state: State, catalog: Catalog) -> SequenceRetrieve
     config = SequenceConfig.model_validate(state.config["settings"])
     arrays = state.arrays
     weights = {key.removeprefix("network."): a for key, a in arrays.items() if key.startswith("network.")}
-    network = SequenceEncoder.load(state.config["network"], weights, best_placement().device)
-    learned = np.array(arrays["learned"])
-    read = np.array(arrays["read"]) if "read" in arrays else np.zeros_like(learned)
-    items = ItemVectors(learned, read, np.array(arrays["bias"]), np.array(arrays["known"]))
+    network = SequenceEncoder.load(state.config["network"], weights)
+    learned = arrays["learned"]
+    read = arrays["read"] if "read" in arrays else np.zeros_like(learned)
+    items = ItemVectors(learned, read, arrays["bias"], arrays["known"])
     text = _load_text(config, state) if "item_template" in state.config else None
     return SequenceRetriever(
         name=name,

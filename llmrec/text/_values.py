@@ -44,9 +44,7 @@ def item_values(template: Template, catalog: Catalog, rows: Int32Array | None) -
             f"{', '.join(catalog.columns)}. Rename a column when the catalog is read, or choose another template"
         )
     present = [name for name in fields if name in catalog.columns]
-    table = catalog.table.select(present)
-    if rows is not None:
-        table = table.take(np.asarray(rows, dtype=np.int64))
+    table = catalog.table.select(present) if rows is None else catalog.take(rows, present)
     count = len(catalog) if rows is None else len(rows)
     columns = {name: clean_values(table.column(name).to_pylist()) for name in present}
     for name in present:

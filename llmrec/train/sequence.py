@@ -11,9 +11,8 @@ import numpy as np
 from llmrec.component import Component, FitContext
 from llmrec.data import Holdout, Interactions
 from llmrec.errors import DataError
-from llmrec.evaluate import find_hits, ndcg
 from llmrec.models import EmbeddingCache, TextEncoder
-from llmrec.models.sequence_model import SequenceEncoder
+from llmrec.models.sequence_encoder import SequenceEncoder
 from llmrec.retrieve.quantised import embed_items
 from llmrec.retrieve.sequence import (
     ItemVectors,
@@ -127,7 +126,7 @@ def _assemble(
     return SequenceRetriever(
         name=context.name,
         config=config,
-        network=SequenceEncoder(trained.shape, table.body),
+        network=SequenceEncoder.of(trained.shape, table.body),
         items=ItemVectors(ids, read, bias, known.copy() if text is None else np.ones_like(known)),
         text=text,
         active=context.catalog.active,
@@ -138,6 +137,8 @@ def _assemble(
 
 def _judge(cases: Holdout, assemble: Callable[[Trained], SequenceRetriever], seed: int) -> Callable[[Trained], float]:
     """NDCG@10 on validation cases, what a user had left out; always the same cases."""
+    from llmrec.evaluate import find_hits, ndcg  # here: who only loads the model needs none of it
+
     some = np.sort(np.random.default_rng(seed).permutation(len(cases))[:JUDGED]).astype(np.int64)
     queries = cases.queries.take(some)
     if queries.exclude is None:

@@ -127,7 +127,7 @@ def test_a_bug_is_one_line_unless_debugged(run, monkeypatch, tmp_path):
     def broken(_path):
         raise KeyError("oops")
 
-    monkeypatch.setattr("llmrec.pipeline.load", broken)
+    monkeypatch.setattr("llmrec.opening.load", broken)
     result = run("similar", "--bundle", tmp_path, "x")
     assert (result.code, result.out) == (1, "")
     assert "Traceback" not in result.err

@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from llmrec.errors import LlmrecError
 from llmrec.evaluate import ACCURACY, load_evaluations
-from llmrec.pipeline import load
+from llmrec.opening import load
 
 REPORT_KEYS = {"protocol", "metrics", "totals", "n_short", "strata"}
 DIFFERENCE_KEYS = {"method", "baseline", "metric", "difference", "low", "high", "p", "p_holm", "n"}

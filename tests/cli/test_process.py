@@ -23,7 +23,7 @@ def raising(monkeypatch, error):
     def fail(*_values, **_options):
         raise error
 
-    monkeypatch.setattr("llmrec.pipeline.load", fail)
+    monkeypatch.setattr("llmrec.opening.load", fail)
 
 
 CLASSES = [getattr(errors, name) for name in errors.__all__]
@@ -89,7 +89,7 @@ def test_a_warning_of_ours_is_one_line(run, monkeypatch, tmp_path):
         warnings.warn("half the letters are unknown", UnknownTokensWarning, stacklevel=1)
         raise errors.BundleError("enough")
 
-    monkeypatch.setattr("llmrec.pipeline.load", warn)
+    monkeypatch.setattr("llmrec.opening.load", warn)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         result = run("similar", "--bundle", tmp_path, "x")
@@ -105,7 +105,7 @@ def test_settings_of_a_run_do_not_outlive_it(run, tmp_path, monkeypatch):
         seen.update(os.environ)
         raise errors.BundleError("enough")
 
-    monkeypatch.setattr("llmrec.pipeline.load", look)
+    monkeypatch.setattr("llmrec.opening.load", look)
     options = ("--device", "cpu", "--dtype", "bfloat16", "--threads", "3")
     before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
     assert run("similar", "--bundle", tmp_path, "x", *options).code == 1
