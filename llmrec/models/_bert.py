@@ -26,9 +26,12 @@ if TYPE_CHECKING:
 
     Linear = tuple[torch.Tensor, torch.Tensor]
 
-__all__ = ["bert_forward"]
+__all__ = ["attend", "bert_forward"]
 
 _FORMATS = ("float32", "bfloat16")
+
+LEAST, MOST = 1e-20, 1e30
+"""Sums of exponentials between which none is lost, and none is infinite, in bfloat16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ class _Bert:
 
     def _layer(self, layer: _Layer, vectors: torch.Tensor, first_only: bool) -> torch.Tensor:
         """[b, length, dim] to [b, length, dim], or to [b, 1, dim] of the first token."""
-        from torch.nn.functional import gelu, linear, scaled_dot_product_attention
+        from torch.nn.functional import gelu, linear
 
         b, length, dim = vectors.shape
         if first_only:
@@ -84,7 +87,7 @@ class _Bert:
         else:
             parts = linear(vectors, *layer.attend).view(b, length, 3, self.heads, -1)
             query, key, value = parts.permute(2, 0, 3, 1, 4)
-        read = scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(vectors.shape)
+        read = attend(query, key, value).transpose(1, 2).reshape(vectors.shape)
         vectors = self._normalised(linear(read, *layer.merge) + vectors, layer.merge_norm)
         wide = gelu(linear(vectors, *layer.widen))
         return self._normalised(linear(wide, *layer.narrow) + vectors, layer.norm)
@@ -93,6 +96,32 @@ class _Bert:
         from torch.nn.functional import layer_norm
 
         return layer_norm(vectors, vectors.shape[-1:], *norm, self.epsilon)
+
+
+def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Dot-product attention over [b, heads, length, d], without a mask; the query is scaled already.
+
+    In bfloat16 exponentials are taken as they are, without the row's maximum first: that is a pass over rows too short
+    for the machine's vectors, and takes longer than the products. Where a sum leaves the range in which that is as
+    exact, torch's own attention does the sequence again.
+
+    Returns:
+        [b, heads, queries, d].
+    """
+    import torch
+    from torch.nn.functional import scaled_dot_product_attention
+
+    if query.dtype != torch.bfloat16:
+        return scaled_dot_product_attention(query, key, value, scale=1.0)
+    query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
+    weights = (query @ key.transpose(-1, -2)).exp_()
+    total = weights @ weights.new_ones(weights.shape[-1], 1)
+    read = (weights @ value) / total
+    usable = ((total > LEAST) & (total < MOST)).flatten(1).all(dim=1)
+    if not usable.all():
+        again = ~usable
+        read[again] = scaled_dot_product_attention(query[again], key[again], value[again], scale=1.0)
+    return read
 
 
 def bert_forward(folder: Path, output: Output, placement: Placement) -> Forward | None:
@@ -165,27 +194,36 @@ class _Weights:
 
     def linear(self, *names: str) -> Linear:
         """Weights and biases of some parts, joined; KeyError if one is missing."""
-        import torch
+        return _joined(*((self.tensors[f"{n}.weight"], self.tensors[f"{n}.bias"]) for n in names))
 
-        weights, biases = ([self.tensors[f"{n}.{kind}"] for n in names] for kind in ("weight", "bias"))
-        return torch.cat(weights).contiguous(), torch.cat(biases).contiguous()
+
+def _joined(*parts: Linear) -> Linear:
+    """Several matrix products of one input as one."""
+    import torch
+
+    weights, biases = zip(*parts, strict=True)
+    return torch.cat(weights).contiguous(), torch.cat(biases).contiguous()
 
 
 def _bert(weights: _Weights, config: Mapping[str, Any]) -> _Bert:
+    heads = int(config["num_attention_heads"])
+    scale = (int(config["hidden_size"]) / heads) ** -0.5
     tables = ("word_embeddings", "position_embeddings", "token_type_embeddings")
     words, positions, segments = (weights.tensors[f"embeddings.{table}.weight"] for table in tables)
     return _Bert(
         embeddings=(words, positions, segments),
         norm=weights.linear("embeddings.LayerNorm"),
-        layers=tuple(_layer(weights, f"encoder.layer.{n}") for n in range(int(config["num_hidden_layers"]))),
-        heads=int(config["num_attention_heads"]),
+        layers=tuple(_layer(weights, f"encoder.layer.{n}", scale) for n in range(int(config["num_hidden_layers"]))),
+        heads=heads,
         epsilon=float(config.get("layer_norm_eps", 1e-12)),
     )
 
 
-def _layer(weights: _Weights, name: str) -> _Layer:
+def _layer(weights: _Weights, name: str, scale: float) -> _Layer:
+    query = weights.linear(f"{name}.attention.self.query")
+    rest = weights.linear(*(f"{name}.attention.self.{part}" for part in ("key", "value")))
     return _Layer(
-        attend=weights.linear(*(f"{name}.attention.self.{part}" for part in ("query", "key", "value"))),
+        attend=_joined((query[0] * scale, query[1] * scale), rest),
         merge=weights.linear(f"{name}.attention.output.dense"),
         merge_norm=weights.linear(f"{name}.attention.output.LayerNorm"),
         widen=weights.linear(f"{name}.intermediate.dense"),

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from llmrec.models import Placement, TextEncoder
 from llmrec.models import _network as network
-from llmrec.models._bert import bert_forward
+from llmrec.models._bert import attend, bert_forward
 from llmrec.models._tokens import Framed
 from llmrec.models._transformer import load_network, transformers_forward
 from llmrec.testing.models import tiny_bert, tiny_cross_encoder
@@ -42,6 +42,32 @@ def test_numbers_are_those_of_transformers(folders, output, rng):
         near = bert_forward(folders[output], output, Placement("cpu", "bfloat16"))(ids, types)
         assert near.dtype == ours.dtype == np.float32
         np.testing.assert_allclose(near, ours, atol=0.1 * np.abs(ours).max())
+
+
+@pytest.mark.parametrize("length", [1, 5, 33])
+def test_attention_in_bfloat16_is_torchs_within_its_rounding(length):
+    torch.manual_seed(length)
+    query, key, value = torch.randn(3, 4, 2, length, 8)
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0)
+    found = attend(query.bfloat16(), key.bfloat16(), value.bfloat16())
+    assert (found.float() - expected).abs().max() < 0.05
+    torch.testing.assert_close(attend(query, key, value), expected)
+
+
+@pytest.mark.parametrize("shift", [100.0, -100.0])
+def test_attention_beyond_the_range_of_exponentials_is_done_again_for_that_sequence_alone(shift):
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 3, 2, 6, 8).bfloat16()
+    usual = attend(query, key, value)
+    query[1, 0, 2] = 0
+    query[1, 0, 2, 0] = shift  # this token's logits are about 100 times the first numbers of the keys
+    key[1, 0, :, 0] = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 1.25])
+    found = attend(query, key, value)
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0)
+    torch.testing.assert_close(found[1], expected[1])
+    torch.testing.assert_close(found[[0, 2]], usual[[0, 2]], rtol=0, atol=0)
+    heaviest = value[1, 0, 5] if shift > 0 else value[1, 0, :5].float().mean(dim=0).bfloat16()
+    torch.testing.assert_close(found[1, 0, 2], heaviest, rtol=0.02, atol=0.02)
 
 
 def test_old_names_of_weights_are_known(folders, tmp_path, rng):
