@@ -95,7 +95,7 @@ def fit(
 
 def _somebody(log: Interactions) -> str:
     """A user whose id can stand after --users as it is, without a comma or what a shell reads; else all of them."""
-    return next((user for user in islice(log.users.ids, 1_000) if re.fullmatch(r"\w+", user, re.ASCII)), "all")
+    return next((user for user in islice(log.users, 1_000) if re.fullmatch(r"\w+", user, re.ASCII)), "all")
 
 
 def _notes(report: CleaningReport | None) -> dict[str, Any]:

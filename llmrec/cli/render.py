@@ -255,7 +255,7 @@ def _queries(
         return [None], Queries.from_lists([source.catalog.items.rows(ids).tolist()], [wish])
     if source.log is None:
         raise ConfigError("there are no users in this data; add --interactions FILE, or use --history or --wish")
-    names = list(islice(source.log.users.ids, SHOWN)) if user is None else split_ids(user, "--user")
+    names = list(islice(source.log.users, SHOWN)) if user is None else split_ids(user, "--user")
     queries = source.log.queries(source.log.users.rows(names).astype("int64"))
     profiles = None if source.users is None else source.users.profiles(names)
     return names, replace(queries, profiles=profiles, texts=None if wish is None else [wish] * len(names))
@@ -280,7 +280,7 @@ def _users(
 def _items(template: Template, catalog: Catalog, item: str | None, reader: TextReader, limit: int) -> list[Shown]:
     from llmrec.text import render_items
 
-    names = list(islice(catalog.items.ids, SHOWN)) if item is None else split_ids(item, "--item")
+    names = list(islice(catalog.items, SHOWN)) if item is None else split_ids(item, "--item")
     part = "item" if template.kind == "pair" else "text"
     return _shown("item", names, render_items(template, catalog, catalog.items.rows(names), part), reader, limit)
 

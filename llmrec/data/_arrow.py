@@ -197,12 +197,13 @@ def vocab_of(column: Any) -> tuple[Vocab, Int32Array]:
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.unify_dictionaries().combine_chunks()
     rows: Int32Array = np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int32)
-    return Vocab(tuple(encoded.dictionary.to_pylist())), rows
+    names = encoded.dictionary
+    return Vocab(names), rows
 
 
 def lookup(vocab: Vocab, column: Any) -> Int32Array:
     """Return the row of each string of a column, Int32[n], -1 where it is unknown."""
-    found = pc.fill_null(pc.index_in(column, value_set=pa.array(vocab.ids, pa.string())), -1)
+    found = pc.fill_null(pc.index_in(column, value_set=vocab.column), -1)
     rows: Int32Array = np.asarray(found.to_numpy(), dtype=np.int32)
     return rows
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from llmrec.data._arrow import (
     read_ids,
     rename_columns,
     row_numbers,
-    stored_ids,
     table_to_bytes,
     vocab_of,
 )
@@ -37,6 +37,7 @@ from llmrec.types import BoolArray, Int32Array, Item, State
 __all__ = ["Catalog"]
 
 _ID = "item_id"
+_PART = 10_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -101,7 +102,8 @@ class Catalog:
             shown = ", ".join(repr(i) for i in items.decode(twice[:5]))
             raise DataError(f"the {what} has {len(twice)} ids in more than one row, among them {shown}; keep one each.")
         table = fields.add_column(0, _ID, ids).combine_chunks()
-        return cls(table, items, np.ones(len(items), dtype=np.bool_), _hashes(items.ids))
+        vocab = Vocab.of_column(table.column(0).chunk(0))  # the column itself: one copy of the ids, not two
+        return cls(table, vocab, np.ones(len(vocab), dtype=np.bool_), _hashes(vocab))
 
     def __len__(self) -> int:
         return len(self.items)
@@ -246,18 +248,25 @@ class Catalog:
         Raises:
             DataError: the state is damaged.
         """
-        table = bytes_to_table(state.arrays["table"]).combine_chunks()
-        items = Vocab(stored_ids(table, _ID, "catalog"))
-        active = np.asarray(state.arrays["active"], dtype=np.bool_)
+        table = bytes_to_table(state.arrays["table"])
+        if table.column_names[:1] != [_ID] or not pa.types.is_string(table.schema.field(0).type):
+            raise DataError(f"the stored catalog has no column {_ID!r} of ids; save it again from the source.")
+        if any(column.num_chunks > 1 for column in table.columns):
+            table = table.combine_chunks()
+        items, active = Vocab.of_column(table.column(0).chunk(0)), np.asarray(state.arrays["active"], dtype=np.bool_)
         if active.shape != (len(items),):
             raise DataError(f"the stored catalog has {len(items)} items but {active.shape} active flags.")
-        return cls(table, items, active, _hashes(items.ids))
+        return cls(table, items, active, _hashes(items))
 
 
-def _hashes(ids: Sequence[str]) -> NDArray[np.uint64]:
+def _hashes(ids: Iterable[str]) -> NDArray[np.uint64]:
     """Return a fixed 64-bit hash of each id, UInt64[n], the same on every machine."""
-    raw = b"".join(hashlib.blake2b(i.encode(), digest_size=8).digest() for i in ids)
-    return np.frombuffer(raw, dtype="<u8").astype(np.uint64)
+    parts = [np.empty(0, dtype=np.uint64)]
+    left = iter(ids)
+    while some := list(islice(left, _PART)):  # a million digests at once would take more memory than the catalog
+        raw = b"".join(hashlib.blake2b(i.encode(), digest_size=8).digest() for i in some)
+        parts.append(np.frombuffer(raw, dtype="<u8").astype(np.uint64))
+    return np.concatenate(parts)
 
 
 def _column(values: Sequence[Any], field: Any) -> Any:

@@ -255,7 +255,7 @@ class Interactions:
     def state(self) -> State:
         """Everything needed to come back."""
         arrays: dict[str, Any] = {
-            "users": table_to_bytes(pa.table({"user_id": pa.array(self.users.ids, pa.string())})),
+            "users": table_to_bytes(pa.table({"user_id": self.users.column})),
             "offsets": self.offsets,
             "items": self.items,
         }
@@ -276,11 +276,11 @@ class Interactions:
             DataError: the state is damaged.
         """
         arrays = state.arrays
-        users = bytes_to_table(arrays["users"]).column("user_id").to_pylist()
+        users = bytes_to_table(arrays["users"]).column("user_id").combine_chunks()
         try:
             return cls(
                 catalog_size=int(state.config["catalog_size"]),
-                users=Vocab(tuple(users)),
+                users=Vocab(users),
                 offsets=np.asarray(arrays["offsets"], dtype=np.int64),
                 items=np.asarray(arrays["items"], dtype=np.int32),
                 times=np.asarray(arrays["times"], dtype=np.int64) if "times" in arrays else None,

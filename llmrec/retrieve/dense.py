@@ -17,6 +17,7 @@ from llmrec.retrieve.base import recency_matrix
 from llmrec.retrieve.index_choice import IndexKind, build_nearest, load_nearest, sample_vectors
 from llmrec.retrieve.nearest import Nearest
 from llmrec.retrieve.quantised import embed_items
+from llmrec.retrieve.stored import Storage, StoredVectors
 from llmrec.retrieve.vectors import Vectors
 from llmrec.text import Template, load_template, render_items, render_users, warn_unknown
 from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
@@ -40,6 +41,8 @@ class DenseConfig(ComponentConfig):
         index: how the nearest items are found: "exact"; "hnsw", a graph; "ivfpq", compressed vectors; or "auto",
             by the size of the catalog.
         min_recall: the least share of the true 100 nearest that an approximate index must find, else search is exact.
+        storage: how the numbers of item vectors are kept: "float32", "float16" or "int8"; scores are exact cosines of
+            what is kept.
     """
 
     encoder: str = "minilm"
@@ -49,6 +52,7 @@ class DenseConfig(ComponentConfig):
     max_tokens: int = Field(default=128, ge=8)
     index: IndexKind = "auto"
     min_recall: float = Field(default=0.95, gt=0, le=1)
+    storage: Storage = "float32"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +115,7 @@ class Dense:
 
     @property
     def vectors(self) -> Float32Array:
-        """Float32[n_items, dim], unit norm; a copy where items came or changed since: see `item_vectors`."""
+        """Float32[n_items, dim], unit norm; a copy where items came, changed or are packed: see `item_vectors`."""
         return self.nearest.vectors.array()
 
     def item_vectors(self, rows: Int32Array) -> Float32Array:
@@ -185,14 +189,14 @@ def fit_dense(
     texts = render_items(template, catalog)
     warn_unknown(texts, encoder)
     embedded = embed_items(encoder, texts, train)
-    vectors = embedded.vectors
+    vectors = StoredVectors.pack(embedded.vectors, config.storage)
     user = None if config.user_template is None else load_template(config.user_template)
     samples = _samples(vectors, config.decay, train)
     nearest = build_nearest(vectors, config.index, config.min_recall, samples, progress)
     return Dense(name, config, catalog, nearest, embedded.encoder, template, user, embedded.quantised)
 
 
-def _samples(vectors: Float32Array, decay: float, train: Interactions | None) -> Float32Array:
+def _samples(vectors: StoredVectors, decay: float, train: Interactions | None) -> Float32Array:
     """Query vectors as they will be asked: means of training histories, evenly spaced among users; else items."""
     users = np.empty(0, np.int64) if train is None else np.flatnonzero(np.diff(train.offsets) > 0)
     if train is None or len(users) == 0:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.models import cpu_threads
+from llmrec.retrieve.stored import StoredVectors
 from llmrec.types import BoolArray, Float32Array, Int64Array
 
 __all__ = ["MIN_TRAIN_IVFPQ", "ApproximateIndex", "ExactIndex"]
@@ -50,21 +51,20 @@ def _faiss() -> Any:
     return faiss
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class ExactIndex:
-    """Exact inner-product search over unit vectors (``IndexFlatIP``).
+    """Exact inner-product search over unit vectors, where they lie: nothing is built, copied or saved.
 
-    The vectors stay the truth: the index is rebuilt from them in a moment and never saved.
+    Vectors of 32-bit floats are looked at in place, read-only memory maps too; others are unpacked part by part.
 
-    Args:
-        vectors: Float32[n, dim], unit norm.
+    Attributes:
+        vectors: all of them.
     """
 
-    def __init__(self, vectors: Float32Array) -> None:
-        self._index = _faiss().IndexFlatIP(vectors.shape[1])
-        self._index.add(np.ascontiguousarray(vectors, dtype=np.float32))
+    vectors: StoredVectors
 
     def __len__(self) -> int:
-        return int(self._index.ntotal)
+        return len(self.vectors)
 
     def search(self, queries: Float32Array, k: int, allowed: BoolArray | None = None) -> Places:
         """Find the k nearest places of each query.
@@ -78,10 +78,15 @@ class ExactIndex:
             Float32[m, k] inner products, only as exact as BLAS is, and Int64[m, k] places, nearest first; -1 where
             there are fewer. Which of several equal ones stand at the cut is up to FAISS.
         """
-        parameters, bits = None, _selector(allowed)
-        if bits is not None:
-            parameters = _faiss().SearchParameters(sel=bits[0])
-        return _search(self._index, queries, min(k, len(self)), parameters)
+        k = min(k, len(self))
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        best: Places | None = None
+        for start, part in self.vectors.parts():
+            some = None if allowed is None else allowed[start : start + len(part)]
+            scores, places = _flat(queries, part, min(k, len(part)), some)
+            places[places >= 0] += start
+            best = (scores, places) if best is None else _merged(best, (scores, places), k)
+        return _nothing(len(queries), k) if best is None else best
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +95,7 @@ class ApproximateIndex:
 
     - "hnsw": a graph of neighbours (Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search
       using HNSW graphs", TPAMI 2020) over vectors of 16-bit floats. Effort: candidates kept while walking (efSearch).
-    - "ivfpq": vectors in cells, compressed to one byte for every four dimensions (Jégou et al., "Product
+    - "ivfpq": vectors in cells, compressed to one byte for every eight dimensions (Jégou et al., "Product
       quantization for nearest neighbor search", TPAMI 2011); an HNSW graph finds the cells. Effort: cells (nprobe).
 
     A query's result is the same alone and in a batch: neither kind computes with BLAS.
@@ -104,12 +109,14 @@ class ApproximateIndex:
     index: Any
 
     @classmethod
-    def build(cls, kind: Literal["hnsw", "ivfpq"], vectors: Float32Array) -> Self:
-        """Index Float32[n, dim], unit norm; IVF-PQ needs at least `MIN_TRAIN_IVFPQ` of them."""
-        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-        index = _hnsw(vectors.shape[1]) if kind == "hnsw" else _ivfpq(*vectors.shape)
-        index.train(_even_sample(vectors, SAMPLES_PER_CENTROID * max(CODES, getattr(index, "nlist", 0))))
-        index.add(vectors)
+    def build(cls, kind: Literal["hnsw", "ivfpq"], vectors: StoredVectors) -> Self:
+        """Index unit vectors, unpacked part by part; IVF-PQ needs at least `MIN_TRAIN_IVFPQ` of them."""
+        index = _hnsw(vectors.dim) if kind == "hnsw" else _ivfpq(len(vectors), vectors.dim)
+        # at most about so many, evenly spaced: training looks at no more
+        step = max(1, len(vectors) // (SAMPLES_PER_CENTROID * max(CODES, getattr(index, "nlist", 0))))
+        index.train(np.ascontiguousarray(vectors.pick(slice(None, None, step)).floats()))
+        for _, part in vectors.parts():
+            index.add(np.ascontiguousarray(part))
         return cls(kind, index)
 
     @classmethod
@@ -132,7 +139,7 @@ class ApproximateIndex:
         """Efforts worth trying, least first."""
         top = 2048 if self.kind == "hnsw" else int(self.index.nlist)
         first = 64 if self.kind == "hnsw" else 8
-        steps = [first << step for step in range(16) if first << step < top]
+        steps = [effort for step in range(16) for effort in (first << step, 3 * first << step >> 1) if effort < top]
         return (*steps, top)
 
     def search(self, queries: Float32Array, k: int, effort: int, allowed: BoolArray | None = None) -> Places:
@@ -172,7 +179,7 @@ def _hnsw(dim: int) -> Any:
 def _ivfpq(n: int, dim: int) -> Any:
     faiss = _faiss()
     cells = max(1, min(int(4 * np.sqrt(n)), n // SAMPLES_PER_CENTROID))
-    parts = next(p for p in range(max(1, dim // 4), 0, -1) if dim % p == 0)
+    parts = next(p for p in range(max(1, dim // 8), 0, -1) if dim % p == 0)
     coarse = faiss.IndexHNSWFlat(dim, LINKS, faiss.METRIC_INNER_PRODUCT)
     index = faiss.IndexIVFPQ(coarse, dim, cells, parts, 8, faiss.METRIC_INNER_PRODUCT)
     index.own_fields = True
@@ -183,9 +190,28 @@ def _ivfpq(n: int, dim: int) -> Any:
     return index
 
 
-def _even_sample(vectors: Float32Array, limit: int) -> Float32Array:
-    """At most about `limit` of the vectors, evenly spaced: training looks at no more."""
-    return np.ascontiguousarray(vectors[:: max(1, len(vectors) // limit)])
+def _flat(queries: Float32Array, vectors: Float32Array, k: int, allowed: BoolArray | None) -> Places:
+    """Search Float32[n, dim] as ``IndexFlatIP`` does, bit for bit, without the copy that it would hold."""
+    found = _nothing(len(queries), k)
+    if k and len(queries):
+        faiss, bits = _faiss(), _selector(allowed)
+        vectors = np.ascontiguousarray(vectors)
+        asked, given, scores, places = (faiss.swig_ptr(array) for array in (queries, vectors, *found))
+        selector = None if bits is None else bits[0]
+        faiss.knn_inner_product(asked, given, vectors.shape[1], len(queries), len(vectors), k, scores, places, selector)
+    return found
+
+
+def _nothing(m: int, k: int) -> Places:
+    return np.full((m, k), -np.inf, dtype=np.float32), np.full((m, k), -1, dtype=np.int64)
+
+
+def _merged(first: Places, second: Places, k: int) -> Places:
+    """The k best of two lists, best first."""
+    scores = np.concatenate([first[0], second[0]], axis=1)
+    places = np.concatenate([first[1], second[1]], axis=1)
+    order = np.argsort(np.where(places >= 0, -scores, np.inf), axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(places, order, axis=1)
 
 
 def _selector(allowed: BoolArray | None) -> tuple[Any, NDArray[np.uint8]] | None:

@@ -20,6 +20,7 @@ from llmrec.retrieve.item_item import ItemItem, load_item_item
 from llmrec.retrieve.nearest import Nearest
 from llmrec.retrieve.quantised import embed_items
 from llmrec.retrieve.sequence import centred
+from llmrec.retrieve.stored import StoredVectors
 from llmrec.retrieve.transition import TransitionConfig, fit_transition
 from llmrec.text import Template, load_template, render_items, warn_unknown
 from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
@@ -193,7 +194,7 @@ def fit_lookalike(context: FitContext, config: LookalikeConfig, encoder: TextEnc
     embedded = embed_items(encoder, texts, context.train)
     embeddings = embedded.vectors
     mean = embeddings.mean(axis=0).astype(np.float32)
-    vectors = centred(embeddings, mean)
+    vectors = StoredVectors.pack(centred(embeddings, mean), "float32")
     nearest = build_nearest(vectors, config.index, config.min_recall, sample_vectors(vectors), context.progress)
     taken = fit_transition(context.train, catalog, config.transition, name=context.name)
     model = Lookalike(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from llmrec.data import Catalog
 from llmrec.retrieve.base import blocks, is_excluded, order_by_score
 from llmrec.retrieve.faiss_index import ApproximateIndex, ExactIndex
+from llmrec.retrieve.stored import StoredVectors
 from llmrec.retrieve.vectors import Vectors
 from llmrec.types import BoolArray, Float32Array, Int32Array, Int64Array, Queries, Ranking, State
 
@@ -30,7 +31,7 @@ ROUNDING = np.float32(1e-5)
 RECALL_AT = 100
 """List length at which recall is measured, and up to which the effort found for it is used as it is."""
 
-REFINED = 4
+REFINED = 10
 """Candidates fetched for each one wanted where the index knows compressed vectors only."""
 
 STRICT = 0.1
@@ -77,20 +78,21 @@ class Nearest:
             A Ranking of width k. It is short only where fewer items may come back.
         """
         allowed = catalog.active if queries.allow is None else catalog.active & queries.allow
+        n_allowed = int(np.count_nonzero(allowed))  # once: a sum over a million flags takes as long as the search
         asked = np.flatnonzero(vectors.any(axis=1) & (k > 0))
         items, scores = np.full((len(queries), k), -1, np.int32), np.zeros((len(queries), k), np.float32)
         work = _Work(self.vectors, catalog.tie_order, k)
         if isinstance(self.index, ExactIndex):
-            copied = len(asked) >= MANY and not allowed.all()
+            copied = len(asked) >= MANY and n_allowed < len(allowed)
             shelf = self._allowed_only(allowed) if copied else self._everything(self.index, allowed)
             items[asked], scores[asked] = work.exact(shelf, vectors, queries, asked)
             return Ranking(items, scores)
-        if allowed.sum() >= STRICT * len(allowed):
-            ask = self._asker(self.index, queries, k, allowed)
+        if n_allowed >= STRICT * len(allowed):
+            ask = self._asker(self.index, queries, k, allowed, n_allowed)
             for part in blocks(len(asked), ask.width + len(ask.beside)):
                 rows = asked[part]
                 items[rows], scores[rows] = work.best(vectors[rows], ask.candidates(vectors[rows], queries.take(rows)))
-            asked = asked[(items[asked] >= 0).sum(axis=1) < min(k, int(allowed.sum()))]
+            asked = asked[(items[asked] >= 0).sum(axis=1) < min(k, n_allowed)]
         if len(asked):
             items[asked], scores[asked] = work.exact(self._allowed_only(allowed), vectors, queries, asked)
         return Ranking(items, scores)
@@ -108,20 +110,16 @@ class Nearest:
         if isinstance(self.index, ExactIndex):
             return replace(self, vectors=full, index=ExactIndex(full.base), **places_of(np.arange(len(full))))
         rows = np.concatenate([self.rows, tail.tail_rows])
-        return replace(self, vectors=full, index=self.index.extended(tail.tail), **places_of(rows))
+        return replace(self, vectors=full, index=self.index.extended(tail.tail.floats()), **places_of(rows))
 
     def state(self) -> State:
         """Return the report and the vectors, and an index that takes long to build."""
         whole = self.folded()
-        vectors = whole.vectors.base
+        arrays = whole.vectors.base.arrays()
         if isinstance(whole.index, ExactIndex):
-            return State(dict(self.report), {"vectors": vectors})
-        arrays: dict[str, NDArray[Any]] = {
-            "vectors": vectors,
-            "index": whole.index.to_bytes(),
-            "index_rows": whole.rows,
-        }
-        return State({**self.report, "vectors": fingerprint(vectors)}, arrays)
+            return State(dict(self.report), arrays)
+        arrays |= {"index": whole.index.to_bytes(), "index_rows": whole.rows}
+        return State({**self.report, "vectors": fingerprint(whole.vectors.base)}, arrays)
 
     def _open(self, allowed: BoolArray) -> BoolArray | None:
         """Bool[len(index)]: places that hold the current vector of an allowed item; None for all."""
@@ -138,10 +136,10 @@ class Nearest:
 
     def _allowed_only(self, allowed: BoolArray) -> _Shelf:
         rows = np.flatnonzero(allowed).astype(np.int32)
-        return _Shelf(ExactIndex(self.vectors.take(rows)), rows, None, np.empty(0, np.int32))
+        return _Shelf(ExactIndex(self.vectors.pick(rows)), rows, None, np.empty(0, np.int32))
 
-    def _asker(self, index: ApproximateIndex, queries: Queries, k: int, allowed: BoolArray) -> _Asker:
-        harder = max(1.0, k / RECALL_AT) * len(allowed) / max(1, int(allowed.sum()))
+    def _asker(self, index: ApproximateIndex, queries: Queries, k: int, allowed: BoolArray, n_allowed: int) -> _Asker:
+        harder = max(1.0, k / RECALL_AT) * len(allowed) / max(1, n_allowed)
         tail = self.vectors.tail_rows
         return _Asker(
             index=index,
@@ -255,9 +253,9 @@ def fetched(index: ApproximateIndex, width: int) -> int:
     return min(len(index), width * (REFINED if index.kind == "ivfpq" else 1))
 
 
-def fingerprint(vectors: Float32Array) -> str:
-    """Sha256 (hex) of vectors, to know whether an index is still theirs."""
-    return hashlib.sha256(np.ascontiguousarray(vectors).data).hexdigest()
+def fingerprint(vectors: StoredVectors) -> str:
+    """Sha256 (hex) of vectors as they are stored, to know whether an index is still theirs."""
+    return hashlib.sha256(np.ascontiguousarray(vectors.codes).data).hexdigest()
 
 
 def _longest_exclude(queries: Queries) -> int:

@@ -155,6 +155,25 @@ def test_a_grown_retriever_is_the_same_when_saved_and_loaded(catalog, bert, tmp_
         np.testing.assert_array_equal(then.scores, now.scores)
 
 
+@pytest.mark.parametrize("storage", ["float16", "int8"])
+def test_items_that_come_are_stored_as_if_they_had_been_there(catalog, bert, tmp_path, storage):
+    """Cold and warm: the same bits, in vectors, lists and scores, and after loading."""
+    config = DenseConfig(encoder=str(bert), item_template="item/title", storage=storage)
+    longer = retitled(catalog, 3, "red").with_items(new_items(2))
+    grown = fit_dense(catalog, config, TextEncoder.load(str(bert))).with_items(longer, np.int32([3]))
+    fitted = fit_dense(longer, config, TextEncoder.load(str(bert)))
+    again = reload(grown, longer, tmp_path)
+    assert again.nearest.vectors.base.storage == storage
+    queries = Queries.from_lists([[0, 3], [13], [2]], [None, None, "brand new"])
+    expected = fitted.retrieve(queries, 14)
+    for one in (grown, again):
+        np.testing.assert_array_equal(one.vectors, fitted.vectors)
+        found = one.retrieve(queries, 14)
+        np.testing.assert_array_equal(found.items, expected.items)
+        np.testing.assert_array_equal(found.scores, expected.scores)
+        np.testing.assert_array_equal(one.score(queries, expected.items), expected.scores)
+
+
 def test_the_index_and_its_recall_are_told(catalog, interactions, bert, tmp_path):
     said = []
     config = DenseConfig(encoder=str(bert), index="hnsw", min_recall=0.9)

@@ -6,6 +6,7 @@ import pytest
 from llmrec.retrieve.faiss_index import MIN_TRAIN_IVFPQ, ApproximateIndex
 from llmrec.retrieve.index_choice import build_nearest, load_nearest
 from llmrec.retrieve.nearest import Nearest
+from llmrec.retrieve.stored import StoredVectors
 from llmrec.testing.data import tiny_catalog
 from llmrec.types import Csr, Item, Queries, State
 
@@ -21,8 +22,9 @@ def asking(n):
     return Queries.from_lists([[]] * n)
 
 
-def build(vectors, kind, min_recall=0.95, said=None):
-    return build_nearest(vectors, kind, min_recall, vectors[:50], (lambda _: None) if said is None else said.append)
+def build(vectors, kind, min_recall=0.95, said=None, storage="float32"):
+    stored = StoredVectors.pack(vectors, storage)
+    return build_nearest(stored, kind, min_recall, vectors[:50], (lambda _: None) if said is None else said.append)
 
 
 def brute_force(vectors, queries, k, allowed):
@@ -59,11 +61,12 @@ def many():
     return tiny_catalog(N)
 
 
-@pytest.mark.parametrize(("n", "kind"), [(199_999, "exact"), (200_000, "hnsw"), (2_000_000, "ivfpq")])
+@pytest.mark.parametrize(("n", "kind"), [(199_999, "exact"), (200_000, "hnsw"), (499_999, "hnsw"), (500_000, "ivfpq")])
 def test_auto_goes_by_the_size_of_the_catalog(n, kind):
     from llmrec.retrieve.index_choice import choose_kind
 
     assert choose_kind("auto", n) == kind
+    assert choose_kind("auto", n, "int8") == ("exact" if kind == "exact" else "ivfpq")  # a graph holds 16-bit vectors
     assert choose_kind("hnsw", n) == "hnsw"
 
 
@@ -74,6 +77,36 @@ def test_scores_are_exact_and_lists_nearly(nearest, vectors, many, rng):
     assert np.mean(np.sort(found.items) == np.sort(expected)) > (0.9 if nearest.report["kind"] == "hnsw" else 0.9999)
     cosines = np.einsum("nd,nkd->nk", queries, vectors[found.items])
     np.testing.assert_array_equal(found.scores, cosines)
+
+
+@pytest.mark.parametrize("kind", ["exact", "hnsw", "ivfpq"])
+@pytest.mark.parametrize("storage", ["float16", "int8"])
+def test_what_is_stored_is_the_truth(big, rng, kind, storage, tmp_path):
+    """Scores are its exact cosines; alone, in a batch, grown, saved, and loaded as read-only maps."""
+    nearest = build(big, kind, 0.9, storage=storage)
+    assert nearest.report["kind"] == kind
+    stored = StoredVectors.pack(big, storage).floats()
+    queries, catalog = units(rng, 40), tiny_catalog(len(big))
+    found = nearest.search(queries, asking(40), K, catalog)
+    np.testing.assert_allclose(found.scores, np.einsum("nd,nkd->nk", queries, stored[found.items]), atol=1e-6)
+    expected = brute_force(stored, queries, K, catalog.active)
+    hits = [len(set(a) & set(b)) for a, b in zip(found.items.tolist(), expected.tolist(), strict=True)]
+    assert np.mean(hits) / K > (0.9 if kind == "ivfpq" else 0.97)
+    grown, longer = nearest.grown(queries[:2], np.int32([3, len(big)])), catalog.with_items([Item("new", {})])
+    state = grown.state()
+    for name, array in state.arrays.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    arrays = {name: np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in state.arrays}
+    loaded = load_nearest(State(state.config, arrays), 0.9)
+    same = grown if kind == "exact" else grown.folded()  # the tail is looked at whole, an index is not
+    now, then = (one.search(queries, asking(40), K, longer) for one in (same, loaded))
+    np.testing.assert_array_equal(then.items, now.items)
+    np.testing.assert_array_equal(then.scores, now.scores)
+    assert now.items[:2, 0].tolist() == [3, len(big)]
+    for row in (0, 5):
+        alone = loaded.search(queries[row : row + 1], asking(1), K, longer)
+        np.testing.assert_array_equal(alone.items[0], now.items[row])
+        np.testing.assert_array_equal(alone.scores[0], now.scores[row])
 
 
 def test_compressed_vectors_are_scored_exactly_too(ivfpq, big, rng):

@@ -1,8 +1,10 @@
 import hypothesis.strategies as st
 import numpy as np
+import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 
+from llmrec.retrieve.stored import StoredVectors
 from llmrec.retrieve.vectors import Vectors
 
 DIM = 3
@@ -11,10 +13,11 @@ DIM = 3
 @given(st.data())
 @settings(max_examples=100, deadline=None)
 def test_growing_is_writing_into_an_array(data):
-    """Whatever is changed and added, and whenever it is folded, it is what an array would hold."""
+    """Whatever is changed and added, whenever it is folded, and however stored, it is what an array would hold."""
+    storage = data.draw(st.sampled_from(["float32", "float16", "int8"]))
     rng = np.random.default_rng(data.draw(st.integers(0, 9)))
     truth = rng.standard_normal((data.draw(st.integers(1, 6)), DIM)).astype(np.float32)
-    vectors = Vectors.of(truth)
+    vectors = Vectors.of(StoredVectors.pack(truth, storage))
     for _ in range(data.draw(st.integers(0, 4))):
         before, old = vectors.array().copy(), vectors
         changed = data.draw(st.lists(st.integers(0, len(truth) - 1), unique=True).map(sorted))
@@ -29,20 +32,26 @@ def test_growing_is_writing_into_an_array(data):
             vectors = vectors.folded()
             assert len(vectors.tail) == 0
     assert len(vectors) == len(truth)
+    truth = StoredVectors.pack(truth, storage).floats()
     np.testing.assert_array_equal(vectors.array(), truth)
     rows = rng.integers(0, len(truth), (2, 5))
     np.testing.assert_array_equal(vectors.take(rows), truth[rows])
-    np.testing.assert_array_equal(vectors.base[vectors.current()], truth[: len(vectors.base)][vectors.current()])
     weights = sp.csr_matrix(rng.random((4, len(truth)), dtype=np.float32) * (rng.random((4, len(truth))) < 0.5))
-    np.testing.assert_array_equal(vectors.weighted_sums(weights), weights @ truth)
+    sums = vectors.weighted_sums(weights)
+    np.testing.assert_array_equal(sums, weights @ truth)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("llmrec.retrieve.vectors.BLOCK_CELLS", data.draw(st.integers(1, 30)))
+        np.testing.assert_array_equal(vectors.weighted_sums(weights), sums)
+    for row in range(4):
+        np.testing.assert_array_equal(vectors.weighted_sums(weights[row]), sums[row : row + 1])
 
 
 def test_a_base_is_shared_not_copied(rng):
     base = rng.standard_normal((5, DIM)).astype(np.float32)
     vectors = Vectors.of(base)
-    assert vectors.base is base
+    assert vectors.base.codes is base
     assert vectors.array() is base
-    assert vectors.grown(base[:1], np.int32([5])).base is base
+    assert vectors.grown(base[:1], np.int32([5])).base.codes is base
 
 
 def test_cosines_by_hand_in_blocks(monkeypatch):

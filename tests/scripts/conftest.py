@@ -13,9 +13,12 @@ from llmrec.testing.data import tiny_catalog
 
 BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench"
 MODULES = (
+    "growth",
     "quality",
     "sasrec",
     "tune_peers",
+    "_growth_data",
+    "_growth_job",
     "_quality_cases",
     "_quality_job",
     "_quality_keys",
