@@ -70,8 +70,8 @@ def booster_of(text: str) -> Any:
 
 
 def score_all(booster: Any, matrix: Float32Array) -> Float32Array:
-    """Return Float32[m], the scores of all trees."""
-    scores: Float32Array = booster.predict(matrix, raw_score=True, num_threads=cpu_threads()).astype(np.float32)
+    """Return Float32[m], the scores of all trees; on one thread, so that several threads may ask at once."""
+    scores: Float32Array = booster.predict(matrix, raw_score=True, num_threads=1).astype(np.float32)
     return scores
 
 

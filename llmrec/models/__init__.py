@@ -8,6 +8,7 @@ from llmrec.models.encoder import TextEncoder
 from llmrec.models.pair_scorer import PairScorer
 from llmrec.models.quiet import quiet_transformers
 from llmrec.models.reader import TextReader
+from llmrec.models.threads import in_threads
 
 __all__ = [
     "EmbeddingCache",
@@ -18,6 +19,7 @@ __all__ = [
     "best_placement",
     "cpu_threads",
     "explain_placement",
+    "in_threads",
     "quiet_transformers",
     "set_threads",
 ]

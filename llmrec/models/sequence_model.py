@@ -14,17 +14,21 @@ import numpy as np
 
 from llmrec.errors import ConfigError, ModelError
 from llmrec.models.quiet import quiet_transformers
+from llmrec.models.threads import in_threads
 from llmrec.types import Csr, Float32Array, Int64Array
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Architecture", "SequenceEncoder", "SequenceShape", "new_body", "run_body"]
+__all__ = ["Architecture", "SequenceEncoder", "SequenceShape", "last_states", "new_body", "run_body"]
 
 Architecture = Literal["transformer", "gru"]
 
-TOKENS = 16_384
-"""Items of one batch at inference, pads included: bounds memory."""
+TOKENS = 4_096
+"""Items of one batch at inference, pads included: bounds memory, and what a core's caches must hold."""
+
+SLACK = 6
+"""No history of a batch is shorter than its longest by more than this part: what is padded is work for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,56 @@ def run_body(body: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     return read
 
 
+def last_states(body: torch.nn.Module, inputs: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+    """Read sequences, for what stands at their ends alone: a transformer's last block is spared everywhere else.
+
+    Args:
+        body: from `new_body`, not in training.
+        inputs: Float[b, length, dim], as for `run_body`.
+        ends: Int[b], the place of each sequence's last item.
+
+    Returns:
+        Float[b, dim]: what `run_body` gives at these places, but for rounding.
+    """
+    import torch
+
+    rows = torch.arange(len(inputs), device=inputs.device)
+    if isinstance(body, torch.nn.ModuleDict):
+        return run_body(body, inputs)[rows, ends]
+    length, dim = inputs.shape[1:]
+    transformer: Any = body
+    hidden = inputs * float(dim) ** 0.25 + transformer.wpe.weight[:length]
+    *first, last = transformer.h
+    attend = torch.nn.functional.scaled_dot_product_attention
+    for block in first:
+        queries, keys, values = _heads(block, block.attn.c_attn(block.ln_1(hidden)))
+        found = attend(queries, keys, values, is_causal=True)
+        hidden = _behind(block, hidden, found.transpose(1, 2).reshape(hidden.shape))
+    normed = last.ln_1(hidden)
+    own, weight, bias = normed[rows, ends], last.attn.c_attn.weight, last.attn.c_attn.bias
+    queries = _heads(last, torch.addmm(bias[:dim], own, weight[:, :dim])[:, None])[0]
+    both = torch.addmm(bias[dim:], normed.view(-1, dim), weight[:, dim:]).view(len(inputs), length, 2 * dim)
+    keys, values = _heads(last, both)
+    read = torch.arange(length, device=inputs.device) <= ends[:, None]
+    found = attend(queries, keys, values, attn_mask=read[:, None, None, :])
+    states: torch.Tensor = transformer.ln_f(_behind(last, hidden[rows, ends], found.reshape(len(inputs), dim)))
+    return states
+
+
+def _heads(block: Any, values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Float[b, length, parts x dim] as Float[b, heads, length, dim / heads] for each part."""
+    heads, dim = block.attn.num_heads, block.attn.embed_dim
+    split = values.reshape(*values.shape[:2], -1, heads, dim // heads)
+    return split.permute(2, 0, 3, 1, 4).unbind()
+
+
+def _behind(block: Any, hidden: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+    """What a block of GPT-2 makes of its input and of what its heads have found, both Float[..., dim]."""
+    hidden = block.attn.c_proj(attended) + hidden
+    behind: torch.Tensor = block.mlp(block.ln_2(hidden)) + hidden
+    return behind
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SequenceEncoder:
     """A trained network that turns histories of item vectors into one vector each, in float32.
@@ -131,11 +185,19 @@ class SequenceEncoder:
 
         states = np.zeros((len(histories), self.shape.dim), dtype=np.float32)
         device = next(self.body.parameters()).device
-        with torch.inference_mode():
-            for rows, places, last in _batches(histories, self.shape.max_length):
+
+        def read(batch: tuple[Int64Array, Int64Array, Int64Array]) -> None:
+            rows, places, last = batch
+            with torch.inference_mode():
                 inputs, ends = torch.from_numpy(vectors[places]).to(device), torch.from_numpy(last).to(device)
-                found = run_body(self.body, inputs)[torch.arange(len(rows)), ends]
-                states[rows] = found.float().cpu().numpy()
+                states[rows] = last_states(self.body, inputs, ends).float().cpu().numpy()
+
+        batches = _batches(histories, self.shape.max_length)
+        if device.type == "cpu":
+            in_threads(read, batches)  # each on one thread: threads that share small products mostly wait
+        else:
+            for batch in batches:
+                read(batch)
         return states
 
     def arrays(self) -> dict[str, Float32Array]:
@@ -178,7 +240,9 @@ def _batches(histories: Csr, max_length: int) -> Iterator[tuple[Int64Array, Int6
     while len(order):
         # Batches are filled from the longest on: the first is the widest.
         width = int(lengths[order[-1]])
-        rows, order = order[-max(1, TOKENS // width) :], order[: -max(1, TOKENS // width)]
+        alike = len(order) - int(np.searchsorted(lengths[order], width - width // SLACK))
+        count = min(alike, max(1, TOKENS // width))
+        rows, order = order[-count:], order[:-count]
         grid = np.arange(width, dtype=np.int64)[None]
         inside = grid < lengths[rows, None]
         places = histories.values[np.where(inside, starts[rows, None] + grid, starts[rows, None])].astype(np.int64)

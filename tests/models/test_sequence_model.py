@@ -3,7 +3,15 @@ import pytest
 import torch
 
 from llmrec.errors import ConfigError, ModelError
-from llmrec.models.sequence_model import SequenceEncoder, SequenceShape, new_body, run_body
+from llmrec.models.sequence_model import (
+    TOKENS,
+    SequenceEncoder,
+    SequenceShape,
+    _batches,
+    last_states,
+    new_body,
+    run_body,
+)
 from llmrec.types import Csr
 
 HISTORIES = Csr.from_lists([[3], [], [1, 2, 3], [5, 4], [9, 8, 7, 6, 5, 4, 3], [0, 1, 2, 3, 4]])
@@ -52,6 +60,31 @@ def test_a_history_reads_the_same_alone_and_beside_longer_ones(network, vectors)
         np.testing.assert_allclose(alone[0], together[row], rtol=1e-5, atol=1e-6)
     plain = run_body(network.body, torch.from_numpy(vectors[[5, 4]])[None])[0, -1]
     np.testing.assert_allclose(together[3], plain.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("architecture", ["transformer", "gru"])
+def test_the_last_states_are_those_of_reading_all(architecture, layers, rng):
+    torch.manual_seed(layers)
+    body = new_body(SequenceShape(architecture, 8, layers, 2, 0.3, 6)).eval().requires_grad_(False)
+    for weights in body.parameters():
+        weights.add_(0.3 * torch.randn(weights.shape))
+    inputs = torch.from_numpy(rng.normal(size=(6, 6, 8)).astype(np.float32))
+    ends = torch.arange(6)
+    expected = run_body(body, inputs)[torch.arange(6), ends]
+    torch.testing.assert_close(last_states(body, inputs, ends), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_little_is_padded_and_nothing_left_out(rng):
+    lengths = rng.integers(0, 60, 500)
+    histories = Csr.from_lists([list(range(length)) for length in lengths])
+    seen = []
+    for rows, places, last in _batches(histories, 50):
+        assert places.size <= TOKENS
+        assert (last + 1 == np.minimum(lengths[rows], 50)).all()
+        assert last.min() + 1 >= places.shape[1] - places.shape[1] // 6
+        seen += rows.tolist()
+    assert sorted(seen) == np.flatnonzero(lengths).tolist()
 
 
 def test_batches_are_bounded_and_complete(network, vectors, monkeypatch):

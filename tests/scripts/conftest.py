@@ -15,6 +15,7 @@ BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench"
 MODULES = (
     "quality",
     "sasrec",
+    "throughput",
     "tune_peers",
     "_quality_cases",
     "_quality_job",
