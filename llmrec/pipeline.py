@@ -18,10 +18,11 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.policy import Policy
 from llmrec.policy.chain import finish
 from llmrec.queries import Request, log_queries
-from llmrec.retrieve.base import Retriever, blocks, retrieve_dense_scores, stack
+from llmrec.retrieve.base import Retriever, blocks, stack
 from llmrec.retrieve.merge import align, complete
+from llmrec.retrieve.reading import AllScores, best_in_blocks
 from llmrec.stage import Stage, StageTrace, Trace
-from llmrec.types import Candidates, Int32Array, Int64Array, Item, Queries, Ranking, Recommendation
+from llmrec.types import Candidates, Float32Array, Int32Array, Int64Array, Item, Queries, Ranking, Recommendation
 
 __all__ = ["Recommender", "Searches"]
 
@@ -78,7 +79,7 @@ class Recommender:
         """
         check_count(k)
         batches = (queries.take(rows) for rows in self._batches(len(queries)))
-        parts = [self._run(batch, k, Stage.needed_columns).ranking for batch in batches]
+        parts = [self._run(batch, k, Stage.needed_columns)[-1] for batch in batches]
         return stack(parts, min(k, len(self.catalog)))
 
     def trace(self, queries: Queries, k: int) -> Trace:
@@ -86,7 +87,11 @@ class Recommender:
 
         All queries are run as one batch: ask for a few at a time.
         """
-        return self._run(queries, k, Stage.columns)
+        prepared, stages, final = self._run(queries, k, Stage.columns)
+        proposed = [stage.ranking.items for stage in stages]
+        known = [align(final.items, items, np.ones_like(items), np.int32(0)) > 0 for items in proposed]
+        from_fallback = ~reduce(np.logical_or, known) & (final.items >= 0)
+        return Trace(prepared, stages, final, from_fallback)
 
     def similar(self, item_ids: Sequence[str], k: int) -> Ranking:
         """Return the k items whose text is nearest to each given item's.
@@ -268,25 +273,21 @@ class Recommender:
 
     def _run(
         self, queries: Queries, k: int, columns: Callable[[Stage, Queries, Candidates | None], Candidates]
-    ) -> Trace:
+    ) -> tuple[Queries, tuple[StageTrace, ...], Ranking]:
+        """The queries as the policies prepared them, what each stage did, and the final lists."""
         check_count(k)
         prepared = reduce(lambda q, policy: policy.prepare(q), self.policies, queries)
         traces: list[StageTrace] = []
-        kept: Candidates | None = None
         for stage in self.stages:
-            ranked = stage.rank(prepared, columns(stage, prepared, kept), self.catalog.tie_order)
-            traces.append(StageTrace(stage.name, ranked, stage.keep))
-            kept = traces[-1].survivors
+            kept = traces[-1].survivors if traces else None
+            traces.append(stage.rank(prepared, columns(stage, prepared, kept), self.catalog.tie_order))
         proposed = [trace.ranking for trace in reversed(traces)]
 
         def lists(rows: Int64Array, width: int) -> Ranking:
             asked = [Ranking(ranking.items[rows], ranking.scores[rows]) for ranking in proposed]
             return self._fill(prepared.take(rows), complete(asked, width), width)
 
-        final = finish(self.policies, prepared, k, len(self.catalog), lists)
-        known = [align(final.items, r.items, np.ones_like(r.items), np.int32(0)) > 0 for r in proposed]
-        from_fallback = ~reduce(np.logical_or, known) & (final.items >= 0)
-        return Trace(prepared, tuple(traces), final, from_fallback)
+        return prepared, tuple(traces), finish(self.policies, prepared, k, len(self.catalog), lists)
 
     def _over(self, catalog: Catalog, items: Sequence[Item]) -> Self:
         """The same cascade over a catalog that was changed by these items."""
@@ -323,17 +324,15 @@ class Recommender:
     def _anything(self, queries: Queries, k: int) -> Ranking:
         """Items that may be shown, in hash order: for what not even the fallback can rank."""
         n_items = len(self.catalog)
-        return retrieve_dense_scores(
-            lambda batch: np.zeros((len(batch), n_items), dtype=np.float32),
-            queries,
-            k,
-            self.catalog.active,
-            self.catalog.tie_order,
-        )
+
+        def nothing(batch: Queries) -> Float32Array:
+            return np.zeros((len(batch), n_items), dtype=np.float32)
+
+        return best_in_blocks(AllScores.of(nothing, queries, self.catalog.active, self.catalog.tie_order), k)
 
     def _batches(self, n: int) -> Iterator[Any]:
         depth = sum(depth for stage in self.stages for _, depth in stage.retrievers)
-        return blocks(n, 16 * max(1, depth))
+        return blocks(n, 8 * max(1, depth))
 
     def _searcher(self) -> Searches:
         found = [r for stage in self.stages for r, _ in stage.retrievers if isinstance(r, Searches)]

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.fuse import Fusion
-from llmrec.retrieve.base import Retriever, Scorer, order_by_score
-from llmrec.retrieve.merge import merge_candidates
-from llmrec.types import BoolArray, Candidates, Queries, Ranking
+from llmrec.models import in_threads
+from llmrec.retrieve.base import Retriever, Scorer
+from llmrec.retrieve.best import order_by_score
+from llmrec.retrieve.merge import merge_candidates, stack_candidates
+from llmrec.retrieve.reading import Read, ReadsOnce, thread_blocks
+from llmrec.types import BoolArray, Candidates, Int32Array, Int64Array, Queries, Ranking
 
 __all__ = ["Stage", "StageTrace", "Trace", "score_candidates"]
+
+ORDERED = 8
+"""How much a candidate that is put in order takes of what threads hold, next to an item that is scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +87,16 @@ class Stage:
         ignored = self.fusion.ignores(queries, candidates)
         return _with_scores(candidates, [s for s in self.scorers if s.name not in ignored], queries)
 
-    def rank(self, queries: Queries, candidates: Candidates, tie_order: NDArray[np.uint64]) -> Candidates:
+    def rank(self, queries: Queries, candidates: Candidates, tie_order: NDArray[np.uint64]) -> StageTrace:
         """Fuse the columns and put every row's candidates in order, best first."""
         fused = self.fusion.fuse(queries, candidates)
-        candidates = candidates.with_column(self.name, fused)
-        return candidates.pick(order_by_score(fused, candidates.items, tie_order))
+        order = np.empty(fused.shape, dtype=np.int64)
+
+        def put_in_order(rows: Int64Array) -> None:
+            order[rows] = order_by_score(fused[rows], candidates.items[rows], tie_order)
+
+        in_threads(put_in_order, thread_blocks(len(fused), ORDERED * fused.shape[1]))
+        return StageTrace(self.name, candidates.with_column(self.name, fused), order, self.keep)
 
 
 def score_candidates(
@@ -94,10 +105,50 @@ def score_candidates(
     queries: Queries,
     incoming: Candidates | None = None,
 ) -> Candidates:
-    """Propose candidates beside the incoming ones, and score them all, one column per retriever and scorer."""
-    lists = {r.name: r.retrieve(queries, depth).items for r, depth in retrievers}
-    candidates = merge_candidates(lists, len(queries), incoming)
-    return _with_scores(candidates, [*(r for r, _ in retrievers), *scorers], queries)
+    """Propose candidates beside the incoming ones, and score them all, one column per retriever and scorer.
+
+    Retrievers that score the whole catalog do so once: some queries at a time, on all threads.
+    """
+    reads = {r.name: r.read(queries) for r, _ in retrievers if isinstance(r, ReadsOnce)}
+    others = [(r, depth) for r, depth in retrievers if r.name not in reads]
+    found = {r.name: r.retrieve(queries, depth).items for r, depth in others}
+    work = _Reading(reads, found, {r.name: depth for r, depth in retrievers}, incoming)
+    width = max((read.n_items for read in reads.values()), default=1)
+    candidates = stack_candidates(in_threads(work.candidates, thread_blocks(len(queries), width)))
+    candidates = _with_scores(candidates, [*(r for r, _ in others), *scorers], queries)
+    earlier = () if incoming is None else incoming.columns
+    order = [*earlier, *(r.name for r, _ in retrievers), *(s.name for s in scorers)]
+    return replace(candidates, columns={name: candidates.columns[name] for name in order})
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Queries that the retrievers of a stage have read.
+
+    Attributes:
+        reads: of retrievers that read once, by name.
+        found: what the others have proposed, Int32[n, k].
+        depths: of all, in their order.
+        incoming: candidates from the stage before.
+    """
+
+    reads: Mapping[str, Read]
+    found: Mapping[str, Int32Array]
+    depths: Mapping[str, int]
+    incoming: Candidates | None
+
+    def candidates(self, rows: Int64Array) -> Candidates:
+        """The candidates of some queries, with the columns of the retrievers that read once."""
+        scored = {name: read.some(rows) for name, read in self.reads.items()}
+        lists = {
+            name: scored[name].best(depth).items if name in scored else self.found[name][rows]
+            for name, depth in self.depths.items()
+        }
+        incoming = None if self.incoming is None else self.incoming.take(rows)
+        candidates = merge_candidates(lists, len(rows), incoming)
+        for name, one in scored.items():
+            candidates = candidates.with_column(name, one.score(candidates.items))
+        return candidates
 
 
 def _with_scores(candidates: Candidates, scorers: Sequence[Scorer], queries: Queries) -> Candidates:
@@ -112,28 +163,31 @@ class StageTrace:
 
     Attributes:
         name: the stage.
-        candidates: all candidates it ranked, best first, with every column and source rank so far.
+        found: all candidates it ranked, in no order, with every column and source rank so far.
+        order: Int64[n, k], places in `found`, best first.
         kept: how many of them went on at most.
     """
 
     name: str
-    candidates: Candidates
+    found: Candidates
+    order: Int64Array
     kept: int
 
     @property
+    def candidates(self) -> Candidates:
+        """All candidates it ranked, best first."""
+        return self.found.pick(self.order)
+
+    @property
     def survivors(self) -> Candidates:
-        """The candidates that went on."""
-        everything = self.candidates
-        return Candidates(
-            everything.items[:, : self.kept],
-            {name: column[:, : self.kept] for name, column in everything.columns.items()},
-            {name: ranks[:, : self.kept] for name, ranks in everything.source_ranks.items()},
-        )
+        """The candidates that went on, best first."""
+        return self.found.pick(self.order[:, : self.kept])
 
     @property
     def ranking(self) -> Ranking:
         """All candidates with their fused scores, best first."""
-        return Ranking(self.candidates.items, np.nan_to_num(self.candidates.columns[self.name], nan=0.0))
+        ranked = Candidates(self.found.items, {self.name: self.found.columns[self.name]}).pick(self.order)
+        return Ranking(ranked.items, np.nan_to_num(ranked.columns[self.name], nan=0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +210,8 @@ class Trace:
         """Return every score column of one item in one query's trace, NaN columns left out."""
         found: dict[str, float] = {}
         for stage in self.stages:
-            for place in np.flatnonzero(stage.candidates.items[row] == item):
-                columns = {name: float(c[row, place]) for name, c in stage.candidates.columns.items()}
+            for place in np.flatnonzero(stage.found.items[row] == item):
+                columns = {name: float(c[row, place]) for name, c in stage.found.columns.items()}
                 found |= {name: score for name, score in columns.items() if not np.isnan(score)}
         return found
 
@@ -165,7 +219,7 @@ class Trace:
         """Return the item's 1-based rank in each retriever's list and after each stage; absent: not in it."""
         found: dict[str, int] = {}
         for stage in self.stages:
-            for place in np.flatnonzero(stage.candidates.items[row] == item):
-                found |= {n: int(r[row, place]) for n, r in stage.candidates.source_ranks.items() if r[row, place]}
-                found[stage.name] = int(place) + 1
+            for place in np.flatnonzero(stage.found.items[row] == item):
+                found |= {n: int(r[row, place]) for n, r in stage.found.source_ranks.items() if r[row, place]}
+                found[stage.name] = int(np.flatnonzero(stage.order[row] == place)[0]) + 1
         return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -253,16 +253,21 @@ class Candidates:
 
     def with_column(self, name: str, scores: Float32Array) -> Candidates:
         """Return the same candidates with one more score column; scores of pads become NaN."""
-        column = np.where(self.items >= 0, scores, np.float32(np.nan)).astype(np.float32)
+        column = np.where(self.items >= 0, scores, np.float32(np.nan)).astype(np.float32, copy=False)
         return replace(self, columns={**self.columns, name: column})
 
     def pick(self, order: Int64Array) -> Candidates:
         """Reorder or cut every row by Int64[n, m] positions along the candidate axis."""
-        return Candidates(
-            items=np.take_along_axis(self.items, order, axis=1),
-            columns={k: np.take_along_axis(v, order, axis=1) for k, v in self.columns.items()},
-            source_ranks={k: np.take_along_axis(v, order, axis=1) for k, v in self.source_ranks.items()},
-        )
+        cells = order + np.arange(len(self.items))[:, None] * self.items.shape[1]
+        return self._each(lambda array: array.ravel()[cells])
+
+    def take(self, rows: Int64Array) -> Candidates:
+        """Return the candidates of some queries, in the given order."""
+        return self._each(lambda array: array[rows])
+
+    def _each(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Candidates:
+        columns = {name: change(column) for name, column in self.columns.items()}
+        return Candidates(change(self.items), columns, {name: change(r) for name, r in self.source_ranks.items()})
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BATCH", "SUFFIXES", "Batch", "check_out", "json_lines", "whole_file", "write_lists"]
 
-BATCH = 512
+BATCH = 2_048
 """Queries answered at once; after each batch, progress is reported."""
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 
@@ -126,11 +126,12 @@ def _write_rows(place: Path, catalog: Catalog, batches: Iterable[Batch], say: Ca
     explored = first.ranking.propensities is not None
     last = [("propensity", pa.float32())] if explored else []
     schema = pa.schema([*fields, ("item_id", pa.string()), ("score", pa.float32()), *last])
+    item_ids = pa.array(catalog.items.ids, pa.string())
     lists = lines = 0
     with open_writer(place, schema) as writer:
         batch: Batch | None = first
         while batch is not None:
-            columns = _columns(catalog, batch, names)
+            columns = _columns(item_ids, batch, names)
             writer.write_batch(pa.record_batch(columns, schema=schema))
             lists += len(batch.ranking.items)
             lines += len(columns[0])
@@ -139,8 +140,14 @@ def _write_rows(place: Path, catalog: Catalog, batches: Iterable[Batch], say: Ca
     return lists, lines
 
 
-def _columns(catalog: Catalog, batch: Batch, names: Sequence[str]) -> list[Any]:
-    """Arrow columns: the keys, rank, item_id, score, and propensity where there is one; one row a recommendation."""
+def _columns(item_ids: Any, batch: Batch, names: Sequence[str]) -> list[Any]:
+    """Arrow columns: the keys, rank, item_id, score, and propensity where there is one; one row a recommendation.
+
+    Args:
+        item_ids: Arrow strings, the id of each catalog row.
+        batch: the lists.
+        names: of the keys.
+    """
     import numpy as np
     import pyarrow as pa
 
@@ -150,7 +157,7 @@ def _columns(catalog: Catalog, batch: Batch, names: Sequence[str]) -> list[Any]:
     return [
         *(column.cast(pa.string()) if name == "user_id" else column for name, column in zip(names, keys, strict=True)),
         pa.array(places + 1, pa.int32()),
-        pa.array(catalog.items.decode(ranking.items[owners, places]), pa.string()),
+        item_ids.take(pa.array(ranking.items[owners, places])),
         pa.array(ranking.scores[owners, places], pa.float32()),
         *([] if ranking.propensities is None else [pa.array(ranking.propensities[owners, places], pa.float32())]),
     ]

@@ -62,8 +62,8 @@ def text_of(booster: Any) -> str:
 
 
 def score_all(trees: LoadedTrees, matrix: Float32Array) -> Float32Array:
-    """Return Float32[m], the scores of all trees."""
-    return trees.scores(matrix, cpu_threads()).astype(np.float32)
+    """Return Float32[m], the scores of all trees; on one thread, so that several threads may ask at once."""
+    return trees.scores(matrix, 1).astype(np.float32)
 
 
 def score_in_steps(booster: Any, matrix: Float32Array, step: int) -> NDArray[np.float32]:

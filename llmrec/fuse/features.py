@@ -15,7 +15,7 @@ from llmrec.retrieve.base import blocks
 from llmrec.retrieve.era import EraConfig, places_in_time
 from llmrec.types import BoolArray, Candidates, Float32Array, Int32Array, Int64Array, Queries
 
-__all__ = ["Features", "pick_rows"]
+__all__ = ["Features"]
 
 DAY = 86_400
 """Seconds."""
@@ -96,7 +96,7 @@ class Features:
             Row numbers of some queries, in order, and Float32[m, len(names)], one row per wanted candidate of them.
         """
         for rows in blocks(len(queries), candidates.items.shape[1] * len(self.names)):
-            part = pick_rows(candidates, rows)
+            part = candidates.take(rows)
             columns = [part.columns.get(name, np.full(part.items.shape, np.nan, np.float32)) for name in self.columns]
             columns.append(np.where(part.items >= 0, fused[rows], np.float32(np.nan)))
             yield rows, self._matrix(queries.take(rows), part, columns, wanted[rows])
@@ -104,15 +104,16 @@ class Features:
     def _matrix(
         self, queries: Queries, candidates: Candidates, columns: Sequence[Float32Array], wanted: BoolArray
     ) -> Float32Array:
-        there = candidates.items >= 0
+        cells = np.flatnonzero(wanted)
+        owners = np.repeat(np.arange(len(wanted)), np.count_nonzero(wanted, axis=1))
         found: list[NDArray[Any]] = []
         for scores in columns:
-            found += _of_column(scores, column_ranks(scores))
-        proposed = [candidates.source_ranks[name] > 0 for name in self.sources if name in candidates.source_ranks]
-        found.append(np.sum(proposed, axis=0) if proposed else np.zeros(there.shape))
-        found += self._of_items(queries, candidates.items)
-        found += [np.broadcast_to(values[:, None], there.shape) for values in self._of_histories(queries)]
-        return np.stack([np.asarray(values[wanted], dtype=np.float32) for values in found], axis=1)
+            found += _of_column(scores, cells, owners)
+        ranks = [candidates.source_ranks[name] for name in self.sources if name in candidates.source_ranks]
+        found.append(np.sum([rank.ravel()[cells] > 0 for rank in ranks], axis=0) if ranks else np.zeros(len(cells)))
+        found += self._of_items(queries, candidates.items.ravel()[cells], owners)
+        found += [values[owners] for values in self._of_histories(queries)]
+        return np.stack([np.asarray(values, dtype=np.float32) for values in found], axis=1)
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return JSON values and arrays."""
@@ -141,12 +142,13 @@ class Features:
         inside = (items >= 0) & (items < len(known))
         return inside & known[np.where(inside, items, 0)] if len(known) else inside
 
-    def _of_items(self, queries: Queries, items: Int32Array) -> list[NDArray[Any]]:
+    def _of_items(self, queries: Queries, items: Int32Array, owners: Int64Array) -> list[NDArray[Any]]:
+        """Numbers of items, Int32[m], each a candidate of the query that owns it, Int64[m]."""
         found: list[NDArray[Any]] = [_look_up(self.popularity, items, 0)]
         if self.since is not None and self.recent is not None:
             found.append(_look_up(self.recent, items, 0))
-            asked = np.full(len(items), np.nan) if queries.at is None else queries.at.astype(np.float64)
-            found.append((asked[:, None] - _look_up(self.since, items, np.nan)) / DAY)
+            asked = np.full(len(queries), np.nan) if queries.at is None else queries.at.astype(np.float64)
+            found.append((asked[owners] - _look_up(self.since, items, np.nan)) / DAY)
         if self.late is not None and self.era is not None:
             found += [_look_up(self.late, items, np.nan), _look_up(self.era, items, np.nan)]
         return found
@@ -171,20 +173,21 @@ def _late(train: Interactions) -> Float32Array:
     return np.where(counts > 0, np.log(share / usual), np.nan).astype(np.float32)
 
 
-def _of_column(scores: Float32Array, ranks: Int32Array) -> list[Float32Array]:
-    """Score, distance to the best, place between worst and best, rank.
+def _of_column(scores: Float32Array, cells: Int64Array, owners: Int64Array) -> list[Float32Array]:
+    """Score, distance to the best, place between worst and best, rank: of some cells of a column, and their rows.
 
     Only minima and maxima: sums would depend, in the last digit, on the order of the candidates.
     """
-    known = ~np.isnan(scores)
-    best = np.max(scores, axis=1, keepdims=True, initial=-np.inf, where=known)
-    worst = np.min(scores, axis=1, keepdims=True, initial=np.inf, where=known)
+    nothing = np.float32(np.nan)
+    best = np.fmax.reduce(scores, axis=1, initial=nothing)  # of what is not NaN
+    worst = np.fmin.reduce(scores, axis=1, initial=nothing)
     spread = np.where(best > worst, best - worst, np.float32(1))
+    found, ranks = scores.ravel()[cells], column_ranks(scores).ravel()[cells]
     return [
-        scores,
-        np.where(known, scores - best, np.float32(np.nan)),
-        np.where(known, (scores - worst) / spread, np.float32(np.nan)),
-        np.where(known, ranks, np.float32(np.nan)).astype(np.float32),
+        found,
+        found - best[owners],
+        (found - worst[owners]) / spread[owners],
+        np.where(np.isnan(found), nothing, ranks).astype(np.float32),
     ]
 
 
@@ -194,12 +197,3 @@ def _look_up(values: NDArray[Any], rows: Int32Array, missing: float) -> NDArray[
         return np.full(rows.shape, missing, dtype=values.dtype)
     inside = (rows >= 0) & (rows < len(values))
     return np.asarray(np.where(inside, values[np.where(inside, rows, 0)], missing))
-
-
-def pick_rows(candidates: Candidates, rows: Int64Array) -> Candidates:
-    """Return the candidates of some queries."""
-    return Candidates(
-        candidates.items[rows],
-        {name: column[rows] for name, column in candidates.columns.items()},
-        {name: ranks[rows] for name, ranks in candidates.source_ranks.items()},
-    )

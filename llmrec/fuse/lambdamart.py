@@ -14,10 +14,12 @@ from llmrec.data import Catalog
 from llmrec.fuse._boosting import score_all
 from llmrec.fuse._library import LoadedTrees
 from llmrec.fuse.base import column_ranks
-from llmrec.fuse.features import Features, pick_rows
+from llmrec.fuse.features import Features
 from llmrec.fuse.lift import Lift
 from llmrec.fuse.rrf import ReciprocalRankFusion, RrfConfig
-from llmrec.types import BoolArray, Candidates, Float32Array, Queries, State
+from llmrec.models import in_threads
+from llmrec.retrieve.reading import thread_blocks
+from llmrec.types import BoolArray, Candidates, Float32Array, Int64Array, Queries, State
 
 __all__ = ["LambdaMart", "LambdaMartConfig", "NewItems", "Trees", "load_lambdamart", "place", "place_unjudged"]
 
@@ -163,13 +165,13 @@ class LambdaMart:
         if self.trees is None:
             return fused
         judged = self.trees.judges(queries, candidates, fused, self.config)
-        some = np.flatnonzero(judged.any(axis=1))
-        part = pick_rows(candidates, some)
-        scores = self.trees.score(queries.take(some), part, fused[some], judged[some])
-        scores = place(fused[some], scores, judged[some], self.trees.features.is_known(part.items), part.items >= 0)
-        first = _first_in_all(part, self.trees.features.columns)
-        best = np.max(scores, axis=1, keepdims=True, initial=-np.inf, where=part.items >= 0)
-        fused[some] = np.where(first, best + 1, scores)
+        some, trees = np.flatnonzero(judged.any(axis=1)), self.trees
+
+        def judge(places: Int64Array) -> None:
+            rows = some[places]
+            fused[rows] = _judged(trees, queries.take(rows), candidates.take(rows), fused[rows], judged[rows])
+
+        in_threads(judge, thread_blocks(len(some), candidates.items.shape[1] * len(trees.features.names)))
         return fused
 
     def ignores(self, queries: Queries, candidates: Candidates) -> frozenset[str]:
@@ -274,6 +276,18 @@ def place_unjudged(fused: Float32Array, scores: Float32Array, judged: BoolArray,
     between = low + (high - low) * (np.float32(0.01) + np.float32(0.98) * share)
     placed: Float32Array = np.where(judged, trees, np.where(others, between, 0)).astype(np.float32)
     return placed
+
+
+def _judged(
+    trees: Trees, queries: Queries, candidates: Candidates, fused: Float32Array, judged: BoolArray
+) -> Float32Array:
+    """Float32[n, k]: what stands for the candidates of queries of which the trees judge at least one each."""
+    scores = trees.score(queries, candidates, fused, judged)
+    there = candidates.items >= 0
+    scores = place(fused, scores, judged, trees.features.is_known(candidates.items), there)
+    first = _first_in_all(candidates, trees.features.columns)
+    best = np.max(scores, axis=1, keepdims=True, initial=-np.inf, where=there)
+    return np.where(first, best + 1, scores)
 
 
 def _share(fused: Float32Array) -> Float32Array:

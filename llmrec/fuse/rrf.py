@@ -14,11 +14,11 @@ from llmrec.data import Catalog
 from llmrec.errors import ConfigError
 from llmrec.fuse._quality import is_target, places
 from llmrec.fuse.base import column_ranks
-from llmrec.fuse.features import pick_rows
 from llmrec.fuse.lift import Lift, fit_lift
 from llmrec.fuse.likelihood import fit_weights
-from llmrec.retrieve.base import blocks
-from llmrec.types import BoolArray, Candidates, Float32Array, Int32Array, Queries, State
+from llmrec.models import in_threads
+from llmrec.retrieve.reading import thread_blocks
+from llmrec.types import BoolArray, Candidates, Float32Array, Int32Array, Int64Array, Queries, State
 
 __all__ = ["COMPONENT", "ReciprocalRankFusion", "RrfConfig", "fit_rrf"]
 
@@ -92,8 +92,11 @@ class ReciprocalRankFusion:
     def fuse(self, queries: Queries, candidates: Candidates) -> Float32Array:
         """Return Float32[n, k]: the fused scores, finite everywhere, 0 where no column has evidence."""
         fused, wishes = np.empty(candidates.items.shape, dtype=np.float32), queries.wishes
-        for rows in blocks(len(candidates), candidates.items.shape[1] * max(1, len(self.weights))):
-            fused[rows] = self._fuse_some(pick_rows(candidates, rows), wishes[rows])
+
+        def fuse(rows: Int64Array) -> None:
+            fused[rows] = self._fuse_some(candidates.take(rows), wishes[rows])
+
+        in_threads(fuse, thread_blocks(len(candidates), 4 * candidates.items.shape[1] * max(1, len(self.weights))))
         return fused
 
     def _fuse_some(self, candidates: Candidates, wishes: BoolArray) -> Float32Array:
@@ -156,11 +159,12 @@ def _values(column: Float32Array, config: RrfConfig) -> Float32Array:
         ranks = column_ranks(column)
         places = np.float32(config.constant) + np.arange(1, column.shape[1] + 1, dtype=np.float32)
         return np.concatenate([np.full(1, nothing), np.float32(1) / places])[ranks]
-    known = np.isfinite(column)
-    best = np.max(column, axis=1, keepdims=True, initial=-np.inf, where=known)
-    worst = np.min(column, axis=1, keepdims=True, initial=np.inf, where=known)
-    shares = np.divide(column - worst, best - worst, out=np.ones_like(column), where=known & (best > worst))
-    return np.where(known, LEAST + (np.float32(1) - LEAST) * shares, nothing)
+    column = np.where(np.isfinite(column), column, nothing)
+    best = np.fmax.reduce(column, axis=1, keepdims=True, initial=nothing)  # of what is not NaN
+    worst = np.fmin.reduce(column, axis=1, keepdims=True, initial=nothing)
+    alike = best == worst
+    shares = (column - worst) / np.where(alike, np.float32(1), best - worst)
+    return np.asarray(LEAST + (np.float32(1) - LEAST) * np.where(alike, column - worst + np.float32(1), shares))
 
 
 def _fuse(values: Mapping[str, Float32Array], weights: Weights, new_item_share: float | Float32Array) -> Float32Array:

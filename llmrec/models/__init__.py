@@ -9,6 +9,7 @@ from llmrec.models.measure import measure_speeds
 from llmrec.models.pair_scorer import PairScorer
 from llmrec.models.quiet import quiet_transformers
 from llmrec.models.reader import TextReader
+from llmrec.models.sharing import in_threads
 from llmrec.models.speeds import known_speeds
 from llmrec.models.threads import cpu_threads, set_threads
 
@@ -22,6 +23,7 @@ __all__ = [
     "best_placement",
     "cpu_threads",
     "explain_placement",
+    "in_threads",
     "known_speeds",
     "measure_speeds",
     "quiet_transformers",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from llmrec.errors import ModelError
 from llmrec.models.sequence_model import SequenceShape, input_scale
+from llmrec.models.sharing import in_threads
 from llmrec.types import Csr, Float32Array, Int64Array
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ __all__ = ["SequenceEncoder"]
 
 TOKENS = 2_048
 """Items of one batch, pads included: bounds memory, and on a CPU fits its caches."""
+
+SLACK = 6
+"""No history of a batch is shorter than its longest by more than this part: what is padded is work for nothing."""
 
 EPSILON = np.float32(1e-5)
 """Of every layer norm: what torch and GPT-2 take."""
@@ -53,8 +57,12 @@ class SequenceEncoder:
         """
         run = _transformer if self.shape.architecture == "transformer" else _gru
         states = np.zeros((len(histories), self.shape.dim), dtype=np.float32)
-        for rows, places, last in _batches(histories, self.shape.max_length):
+
+        def read(batch: tuple[Int64Array, Int64Array, Int64Array]) -> None:
+            rows, places, last = batch
             states[rows] = run(self, vectors[places] * np.float32(input_scale(self.shape.dim)), last)
+
+        in_threads(read, _batches(histories, self.shape.max_length))
         return states
 
     def arrays(self) -> dict[str, Float32Array]:
@@ -196,7 +204,9 @@ def _batches(histories: Csr, max_length: int) -> Iterator[tuple[Int64Array, Int6
     while len(order):
         # Batches are filled from the longest on: the first is the widest.
         width = int(lengths[order[-1]])
-        rows, order = order[-max(1, TOKENS // width) :], order[: -max(1, TOKENS // width)]
+        alike = len(order) - int(np.searchsorted(lengths[order], width - width // SLACK))
+        count = min(alike, max(1, TOKENS // width))
+        rows, order = order[-count:], order[:-count]
         grid = np.arange(width, dtype=np.int64)[None]
         inside = grid < lengths[rows, None]
         places = histories.values[np.where(inside, starts[rows, None] + grid, starts[rows, None])].astype(np.int64)

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from llmrec.component import Component, ComponentConfig, FitContext
 from llmrec.data import Catalog, Interactions
-from llmrec.retrieve.base import gather, retrieve_dense_scores
+from llmrec.retrieve.reading import AllScores, Read, best_in_blocks, score_in_blocks
 from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
 
 __all__ = ["COMPONENT", "Era", "EraConfig", "fit_era", "places_in_time"]
@@ -53,13 +53,15 @@ class Era:
 
     def retrieve(self, queries: Queries, k: int) -> Ranking:
         """Return the k items nearest in time per query; none for a query without a usable history."""
-        return retrieve_dense_scores(self._all, queries, k, self.active, self.tie_order)
+        return best_in_blocks(self.read(queries), k)
 
     def score(self, queries: Queries, items: Int32Array) -> Float32Array:
         """Score items, Float32[n, k]; NaN for items that nobody took and queries without a usable history."""
-        times = np.broadcast_to(self.times, (len(items), len(self.times)))
-        scores: Float32Array = -np.abs(gather(times, items) - self._now(queries)[:, None])
-        return scores
+        return score_in_blocks(self.read(queries), items)
+
+    def read(self, queries: Queries) -> Read:
+        """Read queries, to propose and to score from the same work."""
+        return AllScores.of(self._all, queries, self.active, self.tie_order)
 
     def with_items(self, catalog: Catalog, changed: Int32Array) -> Self:
         """Return the same places over a grown catalog; new items have none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, Self
 
 import numpy as np
@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 from llmrec.component import ComponentConfig
 from llmrec.data import Catalog
-from llmrec.retrieve.base import recency_matrix, retrieve_dense_scores, score_dense_scores
+from llmrec.retrieve.base import recency_matrix
+from llmrec.retrieve.best import Ties
+from llmrec.retrieve.products import ItemSide, Products
+from llmrec.retrieve.reading import Read, allowed_items, best_in_blocks, score_in_blocks
 from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
 
 __all__ = ["Factors", "FoldIn", "FoldsIn", "load_factors", "make_factors", "one_blas_thread"]
@@ -58,6 +61,7 @@ class Factors:
         known: Bool[n_items], True for items with an interaction in training.
         active: Bool[n_items], False for deleted items.
         tie_order: UInt64[n_items].
+        items: the vectors as queries meet them, made of the others.
     """
 
     component: str
@@ -69,14 +73,24 @@ class Factors:
     known: BoolArray
     active: BoolArray
     tie_order: NDArray[np.uint64]
+    items: ItemSide = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "items", ItemSide.of(self.vectors, self.bias, self.known))
 
     def retrieve(self, queries: Queries, k: int) -> Ranking:
         """Return the k best items per query; none for a query without a usable history."""
-        return retrieve_dense_scores(self._all, queries, k, self.active, self.tie_order)
+        return best_in_blocks(self.read(queries), k)
 
     def score(self, queries: Queries, items: Int32Array) -> Float32Array:
         """Score items, Float32[n, k]; NaN at pads, for items unseen in training, and without a usable history."""
-        return score_dense_scores(self._all, queries, items, len(self.known))
+        return score_in_blocks(self.read(queries), items)
+
+    def read(self, queries: Queries) -> Read:
+        """Make user vectors, to propose and to score from the same work."""
+        users, usable = self.user_vectors(queries)
+        ties = Ties.of(self.tie_order, len(queries))
+        return Products(users, usable, self.items, queries, allowed_items(self.active, queries), ties)
 
     def with_items(self, catalog: Catalog, changed: Int32Array) -> Self:
         """Return the same model over a grown catalog; it has no evidence on the new items."""
@@ -114,16 +128,6 @@ class Factors:
             total = np.asarray(abs(history).sum(axis=1), dtype=np.float32)
             return np.asarray(history @ self.vectors / np.maximum(total, 1e-12), dtype=np.float32), usable
         return _ridge(history, self.vectors, self.gram, self.config), usable
-
-    def _all(self, queries: Queries) -> Float32Array:
-        users, usable = self.user_vectors(queries)
-        m = len(self.vectors)
-        scores = np.full((len(queries), len(self.known)), np.nan, dtype=np.float32)
-        # einsum, not BLAS: the result for one query must not depend on how many others are in the batch.
-        scores[:, :m] = np.einsum("nf,mf->nm", users, self.vectors) + self.bias
-        scores[~usable] = np.nan
-        scores[:, ~self.known] = np.nan
-        return scores
 
 
 def make_factors(

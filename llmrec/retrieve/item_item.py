@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from llmrec.component import ComponentConfig
 from llmrec.data import Catalog
-from llmrec.retrieve.base import descending_bits, rank_ties, recency_matrix, retrieve_dense_scores, score_dense_scores
+from llmrec.retrieve.base import recency_matrix
+from llmrec.retrieve.best import descending_bits, rank_ties
+from llmrec.retrieve.reading import AllScores, Read, best_in_blocks, score_in_blocks
+from llmrec.retrieve.sparse import dense_product, mark_no_evidence
 from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
 
 __all__ = ["ItemItem", "ReadsHistory", "keep_highest", "keep_strongest", "load_item_item"]
@@ -58,11 +61,15 @@ class ItemItem:
 
     def retrieve(self, queries: Queries, k: int) -> Ranking:
         """Return the k best items per query; none for a query without a usable history."""
-        return retrieve_dense_scores(self._all, queries, k, self.active, self.tie_order)
+        return best_in_blocks(self.read(queries), k)
 
     def score(self, queries: Queries, items: Int32Array) -> Float32Array:
         """Score items, Float32[n, k]; NaN at pads, for items unseen in training, and where no weight is stored."""
-        return score_dense_scores(self._all, queries, items, len(self.known))
+        return score_in_blocks(self.read(queries), items)
+
+    def read(self, queries: Queries) -> Read:
+        """Read queries, to propose and to score from the same work."""
+        return AllScores.of(self._all, queries, self.active, self.tie_order)
 
     def with_items(self, catalog: Catalog, changed: Int32Array) -> Self:
         """Return the same model over a grown catalog; it has no evidence on the new items."""
@@ -81,7 +88,9 @@ class ItemItem:
 
     def added(self, queries: Queries) -> Float32Array | sp.csr_matrix:
         """Return what the histories add to the score of each of the m items: [n, m], as the weights are stored."""
-        return self._sums(self._history(queries))
+        product: Any = self._history(queries)[:, : self.weights.shape[0]] @ self.weights
+        added: Float32Array | sp.csr_matrix = product
+        return added
 
     def _history(self, queries: Queries) -> sp.csr_matrix:
         history = recency_matrix(queries, self.config.decay, len(self.known))
@@ -89,24 +98,19 @@ class ItemItem:
             history.data *= ~self.forgotten[history.indices]
         return history
 
-    def _sums(self, history: sp.csr_matrix) -> Float32Array | sp.csr_matrix:
-        product: Any = history[:, : self.weights.shape[0]] @ self.weights
-        sums: Float32Array | sp.csr_matrix = product
-        return sums
-
     def _all(self, queries: Queries) -> Float32Array:
-        m = self.weights.shape[0]
-        scores = np.full((len(queries), len(self.known)), np.nan, dtype=np.float32)
+        more = len(self.known) - self.weights.shape[0]
         history = self._history(queries)
-        added = self._sums(history)
-        if sp.issparse(added):
-            scores[:, :m] = added.toarray()
-            scores[scores == 0] = np.nan
+        if sp.issparse(self.weights):
+            scores = dense_product(history[:, : self.weights.shape[0]], self.weights)
+            mark_no_evidence(scores)
         else:
-            scores[:, :m] = added
+            scores = np.asarray(history[:, : self.weights.shape[0]] @ self.weights, dtype=np.float32)
             # weights may be negative: dislikes are evidence too
             scores[~(abs(history) @ self.known.astype(np.float32) > 0)] = np.nan
-        scores[:, ~self.known] = np.nan
+        if more:
+            scores = np.pad(scores, ((0, 0), (0, more)), constant_values=np.nan)
+        scores[:, np.flatnonzero(~self.known)] = np.nan
         return scores
 
 

@@ -15,7 +15,9 @@ from pydantic import Field
 from llmrec.component import Component, ComponentConfig, FitContext
 from llmrec.data import Catalog
 from llmrec.errors import DataError
-from llmrec.retrieve.base import recency_matrix, retrieve_dense_scores, score_dense_scores
+from llmrec.retrieve.base import recency_matrix
+from llmrec.retrieve.reading import AllScores, Read, best_in_blocks, score_in_blocks
+from llmrec.retrieve.sparse import dense_product, mark_no_evidence
 from llmrec.retrieve.words import WordKind, split_words
 from llmrec.text import Template, load_template, render_items
 from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
@@ -130,11 +132,15 @@ class Bm25:
 
     def retrieve(self, queries: Queries, k: int) -> Ranking:
         """Return the k best items per query, of those that share a word with it."""
-        return retrieve_dense_scores(self._all, queries, k, self.catalog.active, self.catalog.tie_order)
+        return best_in_blocks(self.read(queries), k)
 
     def score(self, queries: Queries, items: Int32Array) -> Float32Array:
         """Score items, Float32[n, k]; NaN at pads and for items that share no word with the query."""
-        return score_dense_scores(self._all, queries, items, len(self.catalog))
+        return score_in_blocks(self.read(queries), items)
+
+    def read(self, queries: Queries) -> Read:
+        """Read queries, to propose and to score from the same work."""
+        return AllScores.of(self._all, queries, self.catalog.active, self.catalog.tie_order)
 
     def similar(self, rows: Int32Array, k: int) -> Ranking:
         """Return the k items whose text shares most with each given item's, without the item itself.
@@ -184,13 +190,14 @@ class Bm25:
 
     def _all(self, queries: Queries) -> Float32Array:
         asked = self._asked(queries)
-        scores = np.zeros((len(queries), len(self.catalog)), dtype=np.float32)
         n_words, n_items = self.index.shape
-        scores[:, :n_items] = (asked[:, :n_words] @ self.index).toarray()
+        scores = dense_product(asked[:, :n_words], self.index)
+        if n_items < len(self.catalog):
+            scores = np.pad(scores, ((0, 0), (0, len(self.catalog) - n_items)))
         if len(self.tail_rows):
             weights = self.words.weights(self.tail, self.config.k1, self.config.b)
             scores[:, self.tail_rows] = (asked @ weights.T).toarray()
-        scores[scores == 0] = np.nan
+        mark_no_evidence(scores)
         return scores
 
     def _asked(self, queries: Queries) -> sp.csr_matrix:

@@ -13,13 +13,14 @@ from pydantic import Field
 from llmrec.component import Component, ComponentConfig, FitContext
 from llmrec.data import Catalog
 from llmrec.models import EmbeddingCache, TextEncoder
-from llmrec.retrieve.base import retrieve_dense_scores, score_dense_scores
 from llmrec.retrieve.dense import encoder_folder
 from llmrec.retrieve.index_choice import IndexKind, build_nearest, load_nearest, sample_vectors
 from llmrec.retrieve.item_item import ItemItem, load_item_item
 from llmrec.retrieve.nearest import Nearest
 from llmrec.retrieve.quantised import embed_items
+from llmrec.retrieve.reading import AllScores, Read, best_in_blocks, score_in_blocks
 from llmrec.retrieve.sequence import centred
+from llmrec.retrieve.sparse import dense_product, mark_no_evidence
 from llmrec.retrieve.stored import StoredVectors
 from llmrec.retrieve.transition import TransitionConfig, fit_transition
 from llmrec.text import Template, load_template, render_items, warn_unknown
@@ -102,11 +103,15 @@ class Lookalike:
 
     def retrieve(self, queries: Queries, k: int) -> Ranking:
         """Return the k best items per query; none for a query without a usable history."""
-        return retrieve_dense_scores(self._all, queries, k, self.catalog.active, self.catalog.tie_order)
+        return best_in_blocks(self.read(queries), k)
 
     def score(self, queries: Queries, items: Int32Array) -> Float32Array:
         """Score items, Float32[n, k]; NaN at pads, and where no transition leads to an item like it."""
-        return score_dense_scores(self._all, queries, items, len(self.catalog))
+        return score_in_blocks(self.read(queries), items)
+
+    def read(self, queries: Queries) -> Read:
+        """Read queries, to propose and to score from the same work."""
+        return AllScores.of(self._all, queries, self.catalog.active, self.catalog.tie_order)
 
     def with_items(self, catalog: Catalog, changed: Int32Array) -> Self:
         """Return the same model over a grown catalog: one encoder call for the new and the changed items.
@@ -148,8 +153,8 @@ class Lookalike:
         return State(config, arrays, {f"encoder/{name}": path for name, path in self.text.encoder.files().items()})
 
     def _all(self, queries: Queries) -> Float32Array:
-        scores: Float32Array = (sp.csr_matrix(self.taken.added(queries)) @ self.shares).toarray()
-        scores[scores == 0] = np.nan
+        scores = dense_product(sp.csr_matrix(self.taken.added(queries)), self.shares)
+        mark_no_evidence(scores)
         return scores
 
     def _borrowing(self, rows: Int32Array) -> Self:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec.types import Candidates, Float32Array, Int32Array, Ranking
+from llmrec.types import Candidates, Float32Array, Int32Array, Int64Array, Ranking
 
-__all__ = ["align", "complete", "merge_candidates"]
+__all__ = ["align", "complete", "merge_candidates", "stack_candidates"]
 
 Number = TypeVar("Number", np.float32, np.int32)
 
@@ -31,14 +32,82 @@ def merge_candidates(lists: Mapping[str, Int32Array], n: int, incoming: Candidat
         Candidates in catalog order, with `source_ranks` of every retriever.
     """
     parts = [*lists.values(), *([] if incoming is None else [incoming.items])]
-    items = _unique_rows(np.concatenate(parts, axis=1) if parts else np.empty((n, 0), np.int32))
-    places = {name: np.broadcast_to(np.arange(1, a.shape[1] + 1, dtype=np.int32), a.shape) for name, a in lists.items()}
-    ranks = {name: align(items, proposed, places[name], np.int32(0)) for name, proposed in lists.items()}
+    proposed = np.concatenate(parts, axis=1) if parts else np.empty((n, 0), np.int32)
+    items, places = _united(proposed)
+    spread = _spreads(parts, items.shape, places)
+    ranks = {
+        name: one(np.arange(1, one.items.shape[1] + 1, dtype=np.int32), np.int32(0))
+        for name, one in zip(lists, spread, strict=False)
+    }
     if incoming is None:
         return Candidates(items, {}, ranks)
-    columns = {c: align(items, incoming.items, v, np.float32(np.nan)) for c, v in incoming.columns.items()}
-    earlier = {c: align(items, incoming.items, v, np.int32(0)) for c, v in incoming.source_ranks.items()}
+    columns = {c: spread[-1](v, np.float32(np.nan)) for c, v in incoming.columns.items()}
+    earlier = {c: spread[-1](v, np.int32(0)) for c, v in incoming.source_ranks.items()}
     return Candidates(items, columns, {**earlier, **ranks})
+
+
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """Lays values of one list, Int32[n, m] with -1 pads, out over a union of `shape`, at Int64[n, m] places in it."""
+
+    shape: tuple[int, int]
+    items: Int32Array
+    places: Int64Array
+
+    def __call__(self, values: NDArray[Number], fill: Number) -> NDArray[Number]:
+        """[n, m] values, or [m] alike for all rows, to [n, width]; `fill` for what the list does not hold."""
+        out = np.full(self.shape, fill, dtype=values.dtype)
+        there = self.items >= 0
+        out.ravel()[self.places[there]] = np.broadcast_to(values, self.items.shape)[there]
+        return out
+
+
+def _spreads(parts: Sequence[Int32Array], shape: tuple[int, int], places: Int64Array) -> list[_Spread]:
+    ends = np.cumsum([0, *(part.shape[1] for part in parts)])
+    return [_Spread(shape, part, places[:, end : end + part.shape[1]]) for part, end in zip(parts, ends, strict=False)]
+
+
+def _united(proposed: Int32Array) -> tuple[Int32Array, Int64Array]:
+    """Unite each row, Int32[n, m] with -1 pads.
+
+    Returns:
+        Int32[n, width], the different items of each row, rising, -1 pads on the right; Int64[n, m], the cell of that
+        at which each of the given ones stands, of no meaning at pads.
+    """
+    n, m = proposed.shape
+    keys = (np.where(proposed < 0, LAST, proposed).astype(np.int64) << 32) | np.arange(m)
+    keys.sort(axis=1)
+    ordered, columns = keys >> 32, keys & 0xFFFFFFFF
+    ranks = np.zeros((n, m), dtype=np.int64)
+    np.cumsum(ordered[:, 1:] != ordered[:, :-1], axis=1, out=ranks[:, 1:])
+    there = ordered < LAST
+    width = int(ranks.max(initial=-1, where=there)) + 1
+    cells = ranks + np.arange(n)[:, None] * width
+    items = np.full((n, width), -1, dtype=np.int32)
+    items.ravel()[cells[there]] = ordered[there]
+    places = np.empty((n, m), dtype=np.int64)
+    places.ravel()[columns + np.arange(n)[:, None] * m] = cells
+    return items, places
+
+
+def stack_candidates(parts: Sequence[Candidates]) -> Candidates:
+    """Put the candidates of consecutive blocks of queries together, at least one, padded to the widest."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    columns = {name: _stacked([part.columns[name] for part in parts], np.nan) for name in first.columns}
+    ranks = {name: _stacked([part.source_ranks[name] for part in parts], 0) for name in first.source_ranks}
+    return Candidates(_stacked([part.items for part in parts], -1), columns, ranks)
+
+
+def _stacked(parts: Sequence[NDArray[Any]], fill: float) -> NDArray[Any]:
+    shape = sum(len(part) for part in parts), max(part.shape[1] for part in parts)
+    out = np.full(shape, fill, dtype=parts[0].dtype)
+    start = 0
+    for part in parts:
+        out[start : start + len(part), : part.shape[1]] = part
+        start += len(part)
+    return out
 
 
 def align(items: Int32Array, other: Int32Array, values: NDArray[Number], fill: Number) -> NDArray[Number]:
@@ -77,8 +146,10 @@ def complete(segments: Sequence[Ranking], k: int) -> Ranking:
     Returns:
         A Ranking of width <= k.
     """
-    items = np.concatenate([s.items for s in segments], axis=1)
-    scores = np.concatenate([s.scores for s in segments], axis=1)
+    # beyond this, nothing of a list can be among the first k of all: at most k - 1 of each earlier one are repeated
+    cut = [place * k for place in range(1, len(segments) + 1)]
+    items = np.concatenate([s.items[:, :end] for s, end in zip(segments, cut, strict=True)], axis=1)
+    scores = np.concatenate([s.scores[:, :end] for s, end in zip(segments, cut, strict=True)], axis=1)
     dropped = (items < 0) | _repeats(items)
     order = np.argsort(dropped, axis=1, kind="stable")[:, :k]
     kept = ~np.take_along_axis(dropped, order, axis=1)
@@ -106,13 +177,3 @@ def _repeats(items: Int32Array) -> NDArray[np.bool_]:
     out = np.empty_like(repeat)
     np.put_along_axis(out, order, repeat, axis=1)
     return out
-
-
-def _unique_rows(items: Int32Array) -> Int32Array:
-    """Sort each row, drop repeats and pads, pad again on the right to the longest row."""
-    ordered = np.sort(np.where(items < 0, LAST, items), axis=1)
-    ordered[:, 1:][ordered[:, 1:] == ordered[:, :-1]] = LAST
-    ordered.sort(axis=1)
-    width = int((ordered < LAST).sum(axis=1).max(initial=0))
-    ordered = ordered[:, :width]
-    return np.where(ordered == LAST, -1, ordered).astype(np.int32)

@@ -16,7 +16,8 @@ from llmrec.component import Component, ComponentConfig, FitContext, silent
 from llmrec.data import Catalog, Interactions
 from llmrec.errors import DataError
 from llmrec.models import set_threads
-from llmrec.retrieve.base import recency_matrix, retrieve_dense_scores, score_dense_scores
+from llmrec.retrieve.base import recency_matrix
+from llmrec.retrieve.reading import AllScores, Read, best_in_blocks, score_in_blocks
 from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
 
 if TYPE_CHECKING:
@@ -106,11 +107,15 @@ class MultVae:
 
     def retrieve(self, queries: Queries, k: int) -> Ranking:
         """Return the k best items per query; none for a query without a usable history."""
-        return retrieve_dense_scores(self._all, queries, k, self.active, self.tie_order)
+        return best_in_blocks(self.read(queries), k)
 
     def score(self, queries: Queries, items: Int32Array) -> Float32Array:
         """Score items, Float32[n, k]; NaN at pads, for items unseen in training, and without a usable history."""
-        return score_dense_scores(self._all, queries, items, len(self.known))
+        return score_in_blocks(self.read(queries), items)
+
+    def read(self, queries: Queries) -> Read:
+        """Read queries, to propose and to score from the same work."""
+        return AllScores.of(self._all, queries, self.active, self.tie_order)
 
     def with_items(self, catalog: Catalog, changed: Int32Array) -> Self:
         """Return the same model over a grown catalog; it has no evidence on the new items."""

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.data import Catalog
-from llmrec.retrieve.base import blocks, is_excluded, order_by_score
+from llmrec.retrieve.base import blocks, is_excluded
+from llmrec.retrieve.best import order_by_score
 from llmrec.retrieve.faiss_index import ApproximateIndex, ExactIndex
 from llmrec.retrieve.stored import StoredVectors
 from llmrec.retrieve.vectors import Vectors

@@ -12,8 +12,9 @@ from pydantic import Field
 from llmrec.component import Component, ComponentConfig, FitContext
 from llmrec.data import Catalog, Interactions
 from llmrec.errors import ConfigError
-from llmrec.retrieve.base import blocks, is_excluded, stack
-from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
+from llmrec.retrieve.base import blocks, stack
+from llmrec.retrieve.best import longest, top_k
+from llmrec.types import BoolArray, Float32Array, Int32Array, Int64Array, Queries, Ranking, State
 
 __all__ = ["COMPONENT", "Popularity", "PopularityConfig", "fit_popularity"]
 
@@ -54,11 +55,14 @@ class Popularity:
         """Return the k most popular items each query may get; unseen items come last, in hash order."""
         width = min(k, len(self.counts))
         allowed = self.active if queries.allow is None else self.active & queries.allow
-        order = np.lexsort((self.tie_order, -self.counts)).astype(np.int32)  # once: it is the same for all queries
-        order = order[allowed[order]]
-        longest = 0 if queries.exclude is None else int(np.diff(queries.exclude.offsets).max(initial=0))
-        best = order[: width + longest]
-        parts = [self._first(best, queries.take(rows), width) for rows in blocks(len(queries), 8 * max(1, len(best)))]
+        counts = np.where(allowed, self.counts, np.float32(-np.inf))[None]  # once: they are the same for all queries
+        best = top_k(counts, width + longest(queries.exclude), self.tie_order).items[0]
+        best = best[best >= 0]
+        places = np.full(len(self.counts), -1, dtype=np.int64)
+        places[best] = np.arange(len(best))
+        parts = [
+            self._first(best, places, queries.take(rows), width) for rows in blocks(len(queries), 8 * max(1, len(best)))
+        ]
         return stack(parts, width)
 
     def score(self, queries: Queries, items: Int32Array) -> Float32Array:
@@ -82,13 +86,18 @@ class Popularity:
         """Return the counts."""
         return State(arrays={"counts": self.counts})
 
-    def _first(self, best: Int32Array, queries: Queries, width: int) -> Ranking:
-        """The first `width` of `best` that each query does not exclude, padded."""
-        lists = np.broadcast_to(best, (len(queries), len(best)))
-        banned = is_excluded(lists, queries, len(self.counts))
-        places = np.argsort(banned, axis=1, kind="stable")[:, :width]
-        items = np.where(np.take_along_axis(banned, places, axis=1), -1, best[places])
-        items = np.pad(items, ((0, 0), (0, width - items.shape[1])), constant_values=-1).astype(np.int32)
+    def _first(self, best: Int32Array, places: Int64Array, queries: Queries, width: int) -> Ranking:
+        """The first `width` of `best` that each query does not exclude, padded; `places` of items there, or -1."""
+        free = np.ones((len(queries), len(best)), dtype=np.bool_)
+        if queries.exclude is not None:
+            banned = places[queries.exclude.values]
+            owners = np.repeat(np.arange(len(queries)), np.diff(queries.exclude.offsets))
+            free[owners[banned >= 0], banned[banned >= 0]] = False
+        left = np.cumsum(free, axis=1)
+        free &= left <= width
+        rows, columns = np.nonzero(free)
+        items = np.full((len(queries), width), -1, dtype=np.int32)
+        items[rows, left[free] - 1] = best[columns]
         scores = np.where(items >= 0, self.counts[items], np.float32(0)).astype(np.float32)
         return Ranking(items, scores)
 

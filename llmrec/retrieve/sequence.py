@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -13,9 +13,10 @@ from llmrec.data import Catalog
 from llmrec.models import TextEncoder
 from llmrec.models.sequence_encoder import SequenceEncoder
 from llmrec.models.sequence_model import Architecture
-from llmrec.retrieve.base import retrieve_dense_scores
+from llmrec.retrieve.best import Ties
 from llmrec.retrieve.dense import encoder_folder
-from llmrec.retrieve.vectors import Vectors
+from llmrec.retrieve.products import ItemSide, Products
+from llmrec.retrieve.reading import Read, allowed_items, best_in_blocks, score_in_blocks
 from llmrec.text import Template, render_items, warn_unknown
 from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
 
@@ -177,6 +178,7 @@ class SequenceRetriever:
         active: Bool[n_items], False for deleted items.
         tie_order: UInt64[n_items].
         epochs: how many epochs it was trained.
+        side: the items' vectors as queries meet them, made of `items`.
     """
 
     component: ClassVar[str] = "sequence"
@@ -188,23 +190,30 @@ class SequenceRetriever:
     active: BoolArray
     tie_order: np.ndarray[Any, np.dtype[np.uint64]]
     epochs: int
+    side: ItemSide = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "side", ItemSide.of(self.items.vectors, self.items.bias, self.items.known))
 
     def retrieve(self, queries: Queries, k: int) -> Ranking:
         """Return the k best items per query; none for a query without a usable history."""
-        vectors = self.items.vectors
-        return retrieve_dense_scores(lambda part: self._all(part, vectors), queries, k, self.active, self.tie_order)
+        return best_in_blocks(self.read(queries), k)
 
     def score(self, queries: Queries, items: Int32Array) -> Float32Array:
         """Score items, Float32[n, k]; NaN for items of which nothing is known and queries without a usable history."""
-        vectors = self.items.vectors
-        states, usable = self._states(queries, vectors)
-        scores = Vectors.of(vectors).cosines(states, items)
-        if scores.size and len(vectors):
-            places = np.maximum(items, 0)
-            scores += self.items.bias[places]
-            scores[~self.items.known[places]] = np.nan
-        scores[~usable] = np.nan
-        return scores
+        return score_in_blocks(self.read(queries), items)
+
+    def read(self, queries: Queries) -> Read:
+        """Let the network read the histories, to propose and to score from the same work."""
+        histories = queries.histories.where(self.items.known[queries.items])
+        return Products(
+            users=self.network.encode(histories, self.side.vectors),
+            usable=np.diff(histories.offsets) > 0,
+            items=self.side,
+            queries=queries,
+            allowed=allowed_items(self.active, queries),
+            ties=Ties.of(self.tie_order, len(queries)),
+        )
 
     def with_items(self, catalog: Catalog, changed: Int32Array) -> Self:
         """Return the same retriever over a grown catalog: one encoder call for the new and the changed items.
@@ -244,18 +253,6 @@ class SequenceRetriever:
         arrays["adaptor.offset"] = adaptor.offset
         config |= {"item_template": self.text.template.to_dict(), "new_item_bias": adaptor.bias}
         return State(config, arrays, {f"encoder/{name}": path for name, path in self.text.encoder.files().items()})
-
-    def _states(self, queries: Queries, vectors: Float32Array) -> tuple[Float32Array, BoolArray]:
-        """Float32[n, dim], what the network makes of each history; Bool[n], False where it could read nothing."""
-        histories = queries.histories.where(self.items.known[queries.items])
-        return self.network.encode(histories, vectors), np.diff(histories.offsets) > 0
-
-    def _all(self, queries: Queries, vectors: Float32Array) -> Float32Array:
-        states, usable = self._states(queries, vectors)
-        scores = states @ vectors.T + self.items.bias
-        scores[:, ~self.items.known] = np.nan
-        scores[~usable] = np.nan
-        return np.asarray(scores, dtype=np.float32)
 
 
 def load_sequence(name: str, state: State, catalog: Catalog) -> SequenceRetriever:

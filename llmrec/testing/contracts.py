@@ -21,6 +21,7 @@ import numpy as np
 from llmrec.bundle import read_bundle, write_bundle
 from llmrec.component import Forgets, HoldsItems, find_component
 from llmrec.data import Catalog
+from llmrec.retrieve.reading import ReadsOnce
 from llmrec.types import Candidates, Csr, Int32Array, Item, Queries, Ranking
 
 __all__ = ["FUSION_CHECKS", "RETRIEVER_CHECKS", "SCORER_CHECKS", "check_ranking", "reload"]
@@ -122,6 +123,21 @@ def retrieving_and_scoring_agree(retriever: Any, catalog: Catalog, queries: Quer
     known = ~np.isnan(scores)
     assert not (known & (ranking.items < 0)).any()
     np.testing.assert_allclose(scores[known], ranking.scores[known], rtol=1e-5, atol=1e-6)
+
+
+def reading_once_is_the_same(retriever: Any, catalog: Catalog, queries: Queries) -> None:
+    """A retriever that reads once gives, for any of the queries it has read, what it gives when asked twice."""
+    if not isinstance(retriever, ReadsOnce):
+        return
+    read, everything = retriever.read(queries), _everything(queries, catalog)
+    assert (read.n_queries, read.n_items) == (len(queries), len(catalog))
+    found, scores = retriever.retrieve(queries, K), retriever.score(queries, everything)
+    for rows in (np.arange(len(queries)), np.arange(len(queries))[::-2], np.arange(1), np.empty(0, np.int64)):
+        some = read.some(rows)
+        best = some.best(K)
+        np.testing.assert_array_equal(best.items, found.items[rows])
+        np.testing.assert_array_equal(best.scores, found.scores[rows])
+        np.testing.assert_array_equal(some.score(everything[rows]), scores[rows])
 
 
 def nothing_in_nothing_out(component: Any, catalog: Catalog, queries: Queries) -> None:
@@ -302,6 +318,7 @@ RETRIEVER_CHECKS: tuple[Check, ...] = (
     short_lists_are_prefixes,
     batches_do_not_matter,
     retrieving_and_scoring_agree,
+    reading_once_is_the_same,
 )
 
 FUSION_CHECKS: tuple[Callable[[Any, Candidates, Queries], None], ...] = (

@@ -90,14 +90,14 @@ def measure(bundles: Sequence[Path], runs: int, cold: bool) -> dict[str, Any]:
     """Run everything in turns; the first round does not count."""
     commands = {**COMMANDS, **({PEER: ["-c", PEER]} if find_spec("sentence_transformers") else {})}
     walls: dict[str, list[float]] = {name: [] for name in commands}
-    answers: dict[str, list[dict[str, Any]]] = {str(bundle): [] for bundle in bundles}
+    answers: dict[str, list[dict[str, Any]]] = {bundle.resolve().name: [] for bundle in bundles}
     for _ in range(runs + 1):
         for name, arguments in commands.items():
             walls[name].append(seconds(arguments))
         for bundle in bundles:
             if cold:
                 forget_files(bundle)
-            answers[str(bundle)].append(first_answer(bundle))
+            answers[bundle.resolve().name].append(first_answer(bundle))
     found: dict[str, Any] = {"runs": runs, "cold": cold, "cpus": os.cpu_count(), "python": sys.version.split()[0]}
     found["commands_s"] = {name: _median(times[1:]) for name, times in walls.items()}
     peer = found["commands_s"].get(PEER)
@@ -130,7 +130,7 @@ def as_markdown(found: Mapping[str, Any]) -> str:
         cells = [f"{bundle['seconds'][step]:.2f}" for step in ("python", "open", "answer", "total")]
         cells.append("-".join(f"{bound:.2f}" for bound in bundle["range_s"]))
         cells += [str(bundle.get(key, "")) for key in ("of_import_sentence_transformers", "rss_mb", "peak_mb")]
-        lines.append(f"| {Path(name).name} | {' | '.join(cells)} | {', '.join(bundle['loaded'])} |")
+        lines.append(f"| {name} | {' | '.join(cells)} | {', '.join(bundle['loaded'])} |")
     return "\n".join(lines)
 
 

@@ -81,7 +81,7 @@ def test_origins_name_every_value(run, shop, monkeypatch):
     [
         ("LLMREC_THREADS", "many", "threads: Input should be a valid integer, got 'many'"),
         ("LLMREC_THREADS", "0", "threads: Input should be greater than 0, got 0"),
-        ("LLMREC_DTYPE", "int8", "dtype: Input should be 'float32', 'bfloat16' or 'float16', got 'int8'"),
+        ("LLMREC_DTYPE", "int4", "dtype: Input should be 'float32', 'bfloat16', 'float16' or 'int8', got 'int4'"),
     ],
 )
 def test_a_wrong_variable_is_refused(run, monkeypatch, variable, value, said):
@@ -130,7 +130,7 @@ def test_the_schema_takes_what_show_prints(schema, run, shop):
         "[data]\nitmes = 'x'",
         "[data.columns]\nusr = 'x'",
         "[runtime]\nthreads = 0",
-        "[runtime]\ndtype = 'int8'",
+        "[runtime]\ndtype = 'int4'",
         "[[stages]]\nkeep = 3",
         "[[stages]]\nname = 's'\n[stages.retrievers.ease]\nl3 = 1",
         "[[stages]]\nname = 's'\n[stages.retrievers.ease]\ndepth = 0",

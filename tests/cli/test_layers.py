@@ -125,7 +125,7 @@ def test_semicolons_within_quotes_do_not_separate(monkeypatch):
         ("seed=1\nfallback='x'", r"seed: .*valid integer"),
         ("seed=true", r"seed: .*valid integer.*got True"),
         ("runtime.threads=0", r"runtime: threads: .*greater than 0"),
-        ("runtime.dtype=int8", r"runtime: dtype: .*'float32'"),
+        ("runtime.dtype=int4", r"runtime: dtype: .*'float32'"),
         ("data.itmes=x.csv", r"data: unknown key 'itmes'; did you mean 'items'\?"),
         ("data.columns.usr=x", r"unknown key 'columns.usr'; did you mean 'user'\?"),
     ],

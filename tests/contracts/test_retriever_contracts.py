@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,10 @@ class Mutant:
     def score(self, queries, items):
         fault = getattr(self.fault, "score", None)
         return fault(self.inner, queries, items) if fault else self.inner.score(queries, items)
+
+    def read(self, queries):
+        fault = getattr(self.fault, "read", None)
+        return fault(self.inner, queries) if fault else self.inner.read(queries)
 
     def with_items(self, catalog, changed):
         fault = getattr(self.fault, "with_items", None)
@@ -150,6 +156,15 @@ class RemembersEverything:
         return inner
 
 
+class ReadsTheFirstOfAll:
+    @staticmethod
+    def read(inner, queries):
+        read = inner.read(queries)
+        return SimpleNamespace(
+            n_queries=read.n_queries, n_items=read.n_items, some=lambda rows: read.some(np.arange(len(rows)))
+        )
+
+
 class WritesIntoItems:
     @staticmethod
     def score(inner, queries, items):
@@ -174,6 +189,7 @@ MUTANTS = {
     "short_lists_are_prefixes": SkipsTheBestOfShortLists,
     "batches_do_not_matter": DependsOnTheBatch,
     "retrieving_and_scoring_agree": ShowsOtherScores,
+    "reading_once_is_the_same": ReadsTheFirstOfAll,
 }
 
 

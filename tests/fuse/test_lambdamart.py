@@ -8,7 +8,6 @@ from llmrec.config import Config
 from llmrec.data import Holdout
 from llmrec.errors import MissingExtraError
 from llmrec.fuse import LambdaMartConfig, fit_lambdamart
-from llmrec.fuse.features import pick_rows
 from llmrec.fuse.lambdamart import place, place_unjudged
 from llmrec.fuse.lambdamart_fit import COMPONENT, COSTS
 from llmrec.fuse.lift import MIN_NEW, split_gains
@@ -287,9 +286,7 @@ def test_without_enough_new_targets_nothing_changes(catalog, interactions, learn
     part = planted_simulation(catalog, context.validation)[0]
     few = np.concatenate([np.flatnonzero(part.is_new)[: MIN_NEW - 1], np.flatnonzero(~part.is_new)]).astype(np.int64)
     asked_again = Holdout(few, part.cases.queries.take(few), part.cases.targets[few])
-    short = replace(
-        part, rows=few, cases=asked_again, candidates=pick_rows(part.candidates, few), weights=part.weights[few]
-    )
+    short = replace(part, rows=few, cases=asked_again, candidates=part.candidates.take(few), weights=part.weights[few])
     same = fitted_with_new_items(catalog, interactions, lambda count: (short,))
     assert same.trees.text == learned.trees.text
     np.testing.assert_array_equal(same.fuse(asked.queries, candidates), learned.fuse(asked.queries, candidates))

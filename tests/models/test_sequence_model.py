@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from llmrec.errors import ConfigError, ModelError
-from llmrec.models.sequence_encoder import SequenceEncoder
+from llmrec.models.sequence_encoder import TOKENS, SequenceEncoder, _batches
 from llmrec.models.sequence_model import SequenceShape, new_body, run_body
 from llmrec.types import Csr
 
@@ -70,6 +70,18 @@ def test_it_reads_as_the_network_that_was_trained(architecture, layers, heads, v
         read = HISTORIES[row][-6:]
         plain = run_body(body, torch.from_numpy(vectors[read])[None])[0, -1] if len(read) else torch.zeros(8)
         np.testing.assert_allclose(found[row], plain.numpy(), rtol=1e-5, atol=2e-6)
+
+
+def test_little_is_padded_and_nothing_left_out(rng):
+    lengths = rng.integers(0, 60, 500)
+    histories = Csr.from_lists([list(range(length)) for length in lengths])
+    seen = []
+    for rows, places, last in _batches(histories, 50):
+        assert places.size <= TOKENS
+        assert (last + 1 == np.minimum(lengths[rows], 50)).all()
+        assert last.min() + 1 >= places.shape[1] - places.shape[1] // 6
+        seen += rows.tolist()
+    assert sorted(seen) == np.flatnonzero(lengths).tolist()
 
 
 def test_batches_are_bounded_and_complete(network, vectors, monkeypatch):

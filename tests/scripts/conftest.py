@@ -16,6 +16,7 @@ MODULES = (
     "growth",
     "quality",
     "sasrec",
+    "throughput",
     "tune_peers",
     "_growth_data",
     "_growth_job",

@@ -63,3 +63,42 @@ def test_useful_work_of_a_bert():
     config = {"hidden_size": 2, "intermediate_size": 3, "num_hidden_layers": 5}
     products = 2 * (4 * 2 * 2 + 2 * 2 * 3)  # of one token in one layer
     assert flops(np.array([1, 7]), config) == 5 * (8 * products + 4 * 2 * (1 + 49))
+
+
+def test_the_page_is_made_of_what_is_there(tmp_path):
+    ratio = {"median": 5.0, "least": 4.0, "most": 6.5}
+    pair = {"ours": 0.5, "plain": 2.5, "plain bfloat16": 1.25}
+    quality = {name: {"ndcg": 0.0284, "loss": 0.002, "cosine_mean": 0.998} for name in ("int8", "bfloat16")}
+    speeds = {"ours int8": 2000.0, "ours bfloat16": 1200.0, "plain": 300.0, "plain bfloat16": 600.0}
+    found = {
+        "ratios": dict.fromkeys(("encode", "rerank", "retrieve", "recommend"), 5.0),
+        "threads": 2,
+        "items": 600,
+        "memory": {"ours": 1e9, "plain": 1.5e9},
+        "encode": {
+            "ratio": ratio,
+            "ratio_bfloat16": ratio,
+            "texts_per_second": speeds,
+            "tokens_per_text": 12.1,
+            "matrix_product_flops": 4e11,
+            "share_of_matrix_product": {"ours int8": 1.2, "plain": 0.2},
+            "quality": {"cases": 9, "plain": 0.0285, **quality},
+        },
+        "rerank": {
+            "ratio": ratio,
+            "seconds": pair,
+            "candidates": 100,
+            "tokens_per_pair": 119.0,
+            "top_10_overlap": {"ours": 0.97, "plain bfloat16": 0.98},
+        },
+        "retrieve": {"ratio": ratio, "milliseconds": {"ours": 2.0, "plain": 2.5}},
+        "recommend": {"ratio": ratio, "seconds": pair, "p50_milliseconds": 400.0, "p95_milliseconds": 500.0},
+    }
+    (tmp_path / "speed-tiny.json").write_text(json.dumps(found))
+    command = [sys.executable, str(BENCH / "speed_page.py"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "speed.md").read_text()
+    assert "| encode, texts/s | 2,000 | 300 | 600 | 5.0 (4.0 to 6.5) |" in page
+    assert "python scripts/bench/speed.py tiny --json" in page
+    assert "startup.py" not in page
