@@ -17,6 +17,9 @@ class CrossEncoderConfig(ComponentConfig):
 
     Attributes:
         base: the model to start from: a named model, a folder (such as that of a tuned encoder), or a hub id.
+        layers: keep so many of its layers, evenly spaced, the last one among them; None: all. Fewer are faster.
+        teacher: a tuned cross-encoder, by folder or hub id, whose scores are learned in the place of what was taken;
+            it reads the same texts, so it should have been tuned on the same `template`. None: what was taken.
         template: a pair template.
         max_tokens: limit on a pair's length, special tokens included.
         item_tokens: tokens kept for the item.
@@ -29,7 +32,7 @@ class CrossEncoderConfig(ComponentConfig):
         learning_rate: the highest; it warms up over the first twentieth, then falls linearly.
         head_learning_rate: the same for the weights that the base model does not bring along trained.
         weight_decay: of all weights.
-        minutes: end the training after so many; None: no limit.
+        minutes: end the training after so many, those in which the teacher scores not counted; None: no limit.
         check_share: share of the lists that is not learned from, but measured with.
         checks: how often it is measured during the training.
         patience: end after so many checks without a better one.
@@ -37,6 +40,8 @@ class CrossEncoderConfig(ComponentConfig):
     """
 
     base: str = "minilm"
+    layers: int | None = Field(default=None, ge=1)
+    teacher: str | None = None
     template: str = "pair/history"
     max_tokens: int = Field(default=48, ge=16)
     item_tokens: int = Field(default=18, ge=4)

@@ -16,7 +16,7 @@ from llmrec.rerank import render_pairs
 from llmrec.text import Template, TokenCounter
 from llmrec.types import BoolArray, Float32Array, Int64Array
 
-__all__ = ["PairLists", "PairTexts", "draw_lists", "known_offsets", "mine_lists", "rank_prior"]
+__all__ = ["PairLists", "PairTexts", "draw_lists", "known_offsets", "mine_lists", "rank_prior", "taken_scores"]
 
 Float64Array = NDArray[np.float64]
 
@@ -168,3 +168,10 @@ def known_offsets(
     weight = np.log(np.maximum(available, 1) / np.maximum(drawn, 1))[:, None]
     known = prior[places] + np.where(np.arange(places.shape[1]) > 0, weight, 0.0)
     return np.where(there, known, -np.inf).astype(np.float32)
+
+
+def taken_scores(lists: PairLists) -> Float32Array:
+    """Scores whose softmax is what was taken: Float32[n, depth], 0 there and -inf everywhere else."""
+    scores = np.full(lists.rows.shape, -np.inf, dtype=np.float32)
+    scores[np.arange(len(lists)), lists.targets] = 0.0
+    return scores

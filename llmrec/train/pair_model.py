@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from llmrec.errors import ConfigError
 from llmrec.models import Placement, quiet_transformers
 from llmrec.types import Float32Array
 
-__all__ = ["PairNetwork", "new_network"]
+__all__ = ["PairNetwork", "keep_layers", "new_network"]
 
 SCORED_AT_ONCE = 64
 """Pairs; with no gradients, so this bounds little memory."""
@@ -71,14 +72,26 @@ class PairNetwork:
             self.tokenizer.save_pretrained(folder)
 
 
-def new_network(base: Path, placement: Placement, max_tokens: int) -> PairNetwork:
-    """Open a base model with one output; where its head is new, it gives every pair the same score."""
+def new_network(base: Path, placement: Placement, max_tokens: int, layers: int | None = None) -> PairNetwork:
+    """Open a base model with one output; where its head is new, it gives every pair the same score.
+
+    Args:
+        base: its folder.
+        placement: where it is trained.
+        max_tokens: of a pair, special tokens included.
+        layers: keep so many of its layers; see `keep_layers`. None: all.
+
+    Raises:
+        ConfigError: so many layers cannot be kept.
+    """
     with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, split_special_tokens=True)
         module, info = AutoModelForSequenceClassification.from_pretrained(
             base, num_labels=1, local_files_only=True, use_safetensors=True, dtype=torch.float32,
             output_loading_info=True,
         )  # fmt: skip
+    if layers is not None:
+        keep_layers(module, layers)
     new = frozenset(info["missing_keys"])
     last = [part for part in module.modules() if isinstance(part, torch.nn.Linear) and part.out_features == 1][-1]
     if any(weight is last.weight for name, weight in module.named_parameters() if name in new):
@@ -86,3 +99,36 @@ def new_network(base: Path, placement: Placement, max_tokens: int) -> PairNetwor
         torch.nn.init.zeros_(last.weight)
         torch.nn.init.zeros_(last.bias)
     return PairNetwork(module.to(placement.device), tokenizer, new, placement, max_tokens)
+
+
+def keep_layers(module: Any, count: int) -> None:
+    """Take layers out of a transformer in place; its configuration says the new number, so that it can be saved.
+
+    Those that stay are evenly spaced and the last is one of them, as its vectors are what a head reads (Sanh et al.,
+    "DistilBERT, a distilled version of BERT", 2019, start from every second layer).
+
+    Args:
+        module: one of transformers' models, whose encoder is a plain pile of like layers, as that of BERT, RoBERTa,
+            ELECTRA, MPNet and DistilBERT.
+        count: layers to keep.
+
+    Raises:
+        ConfigError: it has fewer layers, or they are shared, or differ from each other by their place.
+    """
+    config = module.config
+    there = int(config.num_hidden_layers)
+    if count == there:
+        return
+    if count > there:
+        raise ConfigError(f"layers = {count}, but the base model has only {there}; choose 1 to {there}")
+    base = module.base_model
+    holder: Any = getattr(base, "encoder", None) or getattr(base, "transformer", None)
+    pile = getattr(holder, "layer", None)
+    by_place = any(isinstance(value, list) and len(value) == there for value in config.to_dict().values())
+    if not isinstance(pile, torch.nn.ModuleList) or len(pile) != there or by_place:
+        raise ConfigError(
+            f"layers = {count}: a base model of type {config.model_type} has no plain pile of like layers, so none can "
+            "be taken out; leave layers out, or start from a model like BERT, RoBERTa, ELECTRA, MPNet or DistilBERT"
+        )
+    holder.layer = torch.nn.ModuleList([pile[place * there // count - 1] for place in range(1, count + 1)])
+    config.num_hidden_layers = count

@@ -26,6 +26,7 @@ from llmrec.train.checkpoint import (
 from llmrec.train.pair_config import CrossEncoderConfig
 from llmrec.train.pair_lists import PairLists, draw_lists, known_offsets
 from llmrec.train.pair_model import PairNetwork
+from llmrec.types import Float32Array
 
 __all__ = ["Lesson", "Outcome", "run_lesson"]
 
@@ -44,11 +45,15 @@ class Lesson:
         held: to measure with; may be empty.
         prior: Float64[depth], what the place in the first stage's list says; added to the scores, in training and in
             measuring.
+        wanted: Float32[n, depth], the scores to come to, by list to learn from and place: a teacher's
+            (`llmrec.train.pair_teacher.teacher_scores`), or those of what was taken alone
+            (`llmrec.train.pair_lists.taken_scores`).
     """
 
     lists: PairLists
     held: PairLists
     prior: NDArray[np.float64]
+    wanted: Float32Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +141,11 @@ def run_lesson(
 ) -> Outcome:
     """Train a network in place, going on from a checkpoint if there is one.
 
-    The loss is the cross-entropy of what was taken among the candidates of its list (ListNet with one relevant item:
-    Cao et al., "Learning to Rank: From Pairwise Approach to Listwise Approach", ICML 2007), of which a few are drawn.
+    The loss is the cross-entropy between two distributions over the candidates of a list, of which a few are drawn: the
+    softmax of the wanted scores, which is what was taken or what a teacher says, and that of the network's, the prior
+    added to both (ListNet: Cao et al., "Learning to Rank: From Pairwise Approach to Listwise Approach", ICML 2007; with
+    a teacher, Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, at temperature 1: so the least loss
+    is at the teacher's own scores, up to a constant, whatever is drawn).
     The weights of the best check are kept, or those before all training if no check was better.
 
     Args:
@@ -254,7 +262,8 @@ def _step(run: _Run) -> float:
     logits = run.network.logits(*lesson.lists.texts(chosen[owners], places[owners, columns]))
     offsets = torch.from_numpy(known_offsets(lesson.lists, chosen, lesson.prior, places, there)).to(logits.device)
     scores = offsets.index_put((torch.from_numpy(owners), torch.from_numpy(columns)), logits, accumulate=True)
-    loss = torch.nn.functional.cross_entropy(scores, torch.zeros(len(chosen), dtype=torch.long, device=logits.device))
+    wanted = offsets + torch.from_numpy(lesson.wanted[chosen[:, None], places]).to(logits.device)
+    loss = _cross_entropy(scores, wanted.softmax(dim=1))
     rate = min(1.0, (run.done + 1 / run.steps) / WARM_UP, (1 - run.done) / (1 - WARM_UP))
     for group in run.optimizer.param_groups:
         group["lr"] = rate * group["highest"]
@@ -264,3 +273,10 @@ def _step(run: _Run) -> float:
     run.optimizer.step()
     run.step += 1
     return float(loss.detach())
+
+
+def _cross_entropy(scores: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Of distributions [b, m] and the softmax of scores [b, m], -inf where there is nothing; their mean."""
+    # nothing is wanted where there is nothing: 0, where 0 times -inf would be no number
+    logarithms = scores.log_softmax(dim=1).masked_fill(wanted == 0, 0.0)
+    return -(wanted * logarithms).sum(dim=1).mean()

@@ -18,7 +18,9 @@ from llmrec.rerank import CrossEncoder, load_cross_encoder, user_budget
 from llmrec.text import load_template
 from llmrec.train.checkpoint import run_key
 from llmrec.train.pair_config import CrossEncoderConfig
-from llmrec.train.pair_lists import PairLists, PairTexts, mine_lists, rank_prior
+from llmrec.train.pair_lists import PairLists, PairTexts, mine_lists, rank_prior, taken_scores
+from llmrec.train.pair_teacher import teacher_scores
+from llmrec.types import Float32Array
 
 if TYPE_CHECKING:
     from llmrec.train.pair_run import Outcome
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["COMPONENT", "train_pair_scorer"]
 
 RECORD = "training.json"
+CHECKPOINT = "checkpoint.safetensors"
+TEACHER = "teacher.safetensors"
 
 
 def train_pair_scorer(
@@ -43,6 +47,9 @@ def train_pair_scorer(
     lists, ordered by both together, had the highest NDCG@10; those before training, which give every pair the same
     score, if training brought nothing.
 
+    With `config.teacher` it learns that model's scores of the same lists in the place of what was taken; what is held
+    back is still judged by what was taken. With `config.layers` it has fewer layers than its base.
+
     The same settings, lists and seed give the same weights on the same machine, also when the run was killed and went
     on from its last checkpoint (as long as `config.minutes` does not end it).
 
@@ -59,6 +66,10 @@ def train_pair_scorer(
 
     Raises:
         DataError: there is no list.
+        ConfigError: the base has fewer layers than are to be kept, or they cannot be taken out.
+        AssetError: the base or the teacher cannot be found.
+        ModelError: the base is no text encoder, the teacher no cross-encoder with one output, or it gives all pairs the
+            same score.
     """
     if len(lists) == 0:
         raise DataError("there is no list to tune a cross-encoder on")
@@ -67,28 +78,54 @@ def train_pair_scorer(
     from llmrec.train.pair_model import new_network
     from llmrec.train.pair_run import Lesson, run_lesson
 
-    base = TextEncoder.load(config.base, max_tokens=config.max_tokens).fingerprint
-    settings = config.model_dump(exclude={"base", "checkpoint_minutes"})
-    key = run_key(settings=settings, base=base, lists=lists.fingerprint, seed=seed, torch=torch.__version__)
+    key = _key(config, lists, seed)
     if _is_finished(out, key):
         progress(f"cross-encoder: trained before, read from {out}")
         return PairScorer.load(str(out), max_tokens=config.max_tokens)
     order = np.random.default_rng(seed).permutation(len(lists)).astype(np.int64)
     held = min(round(config.check_share * len(lists)), len(lists) - 1)
-    depth = lists.rows.shape[1]
+    learned, depth = lists.take(order[held:]), lists.rows.shape[1]
     prior = rank_prior(lists.targets, depth) if config.residual else np.zeros(depth)
-    lesson = Lesson(lists.take(order[held:]), lists.take(order[:held]), prior)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = new_network(find_asset(config.base), _placement(), config.max_tokens)
-        checkpoint = out / "checkpoint.safetensors"
-        outcome = run_lesson(config, lesson, network, checkpoint, key, seed=seed, progress=progress)
+        network = new_network(find_asset(config.base), _placement(), config.max_tokens, config.layers)
+        wanted = _wanted(config, learned, out / TEACHER, key, progress)
+        lesson = Lesson(learned, lists.take(order[:held]), prior, wanted)
+        outcome = run_lesson(config, lesson, network, out / CHECKPOINT, key, seed=seed, progress=progress)
     if outcome.before is not None and outcome.before >= max(outcome.checks, default=0.0):
         progress("cross-encoder: no check was better than the first stage's order; it is left saying nothing")
     network.save(out)
     _write_record(out, key, lists, held, outcome)
-    checkpoint.unlink(missing_ok=True)  # last: until the record is there, a killed run goes on from it
+    for name in (CHECKPOINT, TEACHER):
+        (out / name).unlink(missing_ok=True)  # last: until the record is there, a killed run goes on from it
     return PairScorer.load(str(out), max_tokens=config.max_tokens)
+
+
+def _key(config: CrossEncoderConfig, lists: PairLists, seed: int) -> str:
+    """Of a run; the models it starts from and learns from may be folders, and others may stand there now."""
+    import torch
+
+    settings = config.model_dump(exclude={"base", "teacher", "checkpoint_minutes"})
+    base = TextEncoder.load(config.base, max_tokens=config.max_tokens).fingerprint
+    teacher = None if config.teacher is None else _teacher(config.teacher, config.max_tokens).fingerprint
+    return run_key(
+        settings=settings, base=base, teacher=teacher, lists=lists.fingerprint, seed=seed, torch=torch.__version__
+    )
+
+
+def _teacher(name: str, max_tokens: int) -> PairScorer:
+    """Open a teacher, without its weights; it reads as much of a pair as the student."""
+    return PairScorer.load(name, max_tokens=max_tokens)
+
+
+def _wanted(
+    config: CrossEncoderConfig, lists: PairLists, path: Path, key: str, progress: Callable[[str], None]
+) -> Float32Array:
+    """The scores to come to, Float32[n, depth]."""
+    if config.teacher is None:
+        return taken_scores(lists)
+    teacher, minutes = _teacher(config.teacher, config.max_tokens), config.checkpoint_minutes
+    return teacher_scores(teacher, lists, path, key, checkpoint_minutes=minutes, progress=progress)
 
 
 def _write_record(out: Path, key: str, lists: PairLists, held: int, outcome: Outcome) -> None:
@@ -137,6 +174,8 @@ def _fit(context: FitContext, config: CrossEncoderConfig) -> CrossEncoder:
         )
     template = load_template(config.template)
     counter = TextEncoder.load(config.base, max_tokens=config.max_tokens)
+    if config.teacher is not None:
+        _teacher(config.teacher, config.max_tokens)  # what is wrong with it is said before lists are asked for
     context.progress(f"asking the stage before for its best {config.list_length} in {len(cases)} cases")
     texts = PairTexts(template, context.catalog, counter, user_budget(config.max_tokens, config.item_tokens))
     lists = mine_lists(
@@ -148,10 +187,8 @@ def _fit(context: FitContext, config: CrossEncoderConfig) -> CrossEncoder:
             f"scorer {context.name!r} cannot learn: in none of {len(cases)} cases was what the user took among the "
             f"best {config.list_length} of the stage before; remove it from the stages"
         )
-    settings = config.model_dump(exclude={"checkpoint_minutes"})
-    # the base may be a folder, and another model may stand there now
-    key = run_key(settings=settings, base=counter.fingerprint, lists=lists.fingerprint, seed=context.seed)
-    folder = context.work / context.name / key[:16]  # of its own: others may be at work beside it
+    # of its own: others may be at work beside it
+    folder = context.work / context.name / _key(config, lists, context.seed)[:16]
     model = train_pair_scorer(config, lists, folder, seed=context.seed, progress=context.progress)
     return CrossEncoder(context.name, model, template, config.item_tokens, context.catalog)
 

@@ -30,6 +30,7 @@ import torch
 from _speed_sides import Ours, Task, read_task
 from _speed_table import as_markdown
 from numpy.typing import NDArray
+from throughput import peak_gb
 
 from llmrec.evaluate import sample_cases
 from llmrec.models import set_threads
@@ -238,8 +239,6 @@ def _recommend(task: Task, ours: Ours, plain: Mapping[str, Any], rounds: int) ->
 
 def _one_answer(task: Task, side: str) -> float:
     """Peak resident bytes of this process after one answer."""
-    import resource
-
     if side == "ours":
         Ours(task, "int8", retrieved=RETRIEVED, reranked=RERANKED).recommend(task.histories[0], K)
     else:
@@ -248,7 +247,7 @@ def _one_answer(task: Task, side: str) -> float:
         plain = Plain(task.encoder, task.cross_encoder, task.pair_tokens, lowered=False)
         plain.index_items(task.texts, plain.encode(task.texts))
         plain.recommend(task.histories[0], K, RETRIEVED, RERANKED)
-    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return 1e9 * peak_gb()
 
 
 def _memory(side: str) -> float:

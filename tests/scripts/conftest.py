@@ -13,6 +13,8 @@ from llmrec.testing.data import tiny_catalog
 
 BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench"
 MODULES = (
+    "cross_encoder",
+    "frontier",
     "growth",
     "quality",
     "sasrec",
@@ -26,6 +28,7 @@ MODULES = (
     "_quality_methods",
     "_quality_plots",
     "_quality_tables",
+    "_rerank_folds",
 )
 
 

@@ -15,6 +15,7 @@ from llmrec.testing.data import tiny_users
 from llmrec.testing.models import tiny_bert, tiny_cross_encoder
 from llmrec.train import CrossEncoderConfig, PairLists, train_pair_scorer
 from llmrec.train.checkpoint import run_key
+from llmrec.train.pair_lists import taken_scores
 from llmrec.train.pair_scorer import COMPONENT
 
 WORDS = [f"word{n}" for n in range(20)]
@@ -149,7 +150,7 @@ def test_what_is_measured_is_both_together(tmp_path):
             return self.scale * np.arange(len(items), dtype=np.float32)
 
     lists = lessons(0, 30)
-    lesson = Lesson(lists, lists, -np.log(np.arange(DEPTH) + 2.0))
+    lesson = Lesson(lists, lists, -np.log(np.arange(DEPTH) + 2.0), taken_scores(lists))
     config = CrossEncoderConfig(minutes=1e-9)
     order = np.arange(DEPTH) == lists.targets[:, None]
     for scale, hits in ((1e-3, order), (1e3, order[:, ::-1])):
