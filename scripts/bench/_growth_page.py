@@ -72,6 +72,8 @@ def write_page(found: Mapping[str, Any], pictures: Sequence[tuple[str, str]]) ->
     lines = [
         "# How dense retrieval grows",
         "",
+        "Written by `python scripts/bench/growth.py --data FOLDER --out docs/benchmarks`, which says what is measured.",
+        "",
         f"Built by {first['build_threads']} threads, asked by {first['serve_threads']}. Vectors are drawn from "
         f"{source['distinct']:,} real ones ({source['encoder']}, {source['template']}); cosine to the neighbour of "
         f"rank 1, 10, 100: real {_ranks(source['real'])}, as many made-up ones {_ranks(source['made_up'])}.",
