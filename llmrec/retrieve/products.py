@@ -156,5 +156,7 @@ def _product(users: Float32Array, vectors: Float32Array) -> Float32Array:
         return exact
     import torch
 
-    product: Float32Array = (torch.from_numpy(users) @ torch.from_numpy(vectors).T).numpy()
+    # torch takes no read-only arrays, such as those of a bundle that was opened: these are copied for the moment
+    left, right = (torch.from_numpy(np.require(part, requirements="W")) for part in (users, vectors))
+    product: Float32Array = (left @ right.T).numpy()
     return product

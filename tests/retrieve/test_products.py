@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from llmrec.retrieve.best import Ties, top_k
-from llmrec.retrieve.products import ItemSide, Products
+from llmrec.retrieve.products import ItemSide, Products, _product
 from llmrec.retrieve.reading import best_in_blocks, score_in_blocks
 from llmrec.types import Csr, Queries
 
@@ -88,3 +88,13 @@ def test_a_model_of_no_items_has_nothing_to_say():
     )
     assert (best_in_blocks(read, 2).items == -1).all()
     assert np.isnan(score_in_blocks(read, np.zeros((2, 1), np.int32))).all()
+
+
+def test_arrays_of_an_opened_bundle_are_read_only_and_work_the_same(rng):
+    users, vectors = rng.normal(size=(300, 8)).astype(np.float32), rng.normal(size=(40, 8)).astype(np.float32)
+    expected = _product(users, vectors)
+    for array in (users, vectors):
+        array.flags.writeable = False
+    np.testing.assert_array_equal(_product(users, vectors), expected)
+    np.testing.assert_allclose(expected, users @ vectors.T, rtol=1e-4, atol=1e-5)
+    assert not vectors.flags.writeable
