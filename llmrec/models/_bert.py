@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from llmrec.models._network import Forward
 
     Linear = tuple[torch.Tensor, torch.Tensor]
+    Head = tuple[Linear, Linear]
 
-__all__ = ["attend", "bert_forward"]
+__all__ = ["Bert", "BertLayer", "attend", "bert_forward", "logits", "read_bert"]
 
 _FORMATS = ("float32", "bfloat16")
 
@@ -35,7 +36,7 @@ LEAST, MOST = 1e-20, 1e30
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
+class BertLayer:
     """One layer: weights and biases of its matrix products and normalisations."""
 
     attend: Linear
@@ -47,7 +48,7 @@ class _Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bert:
+class Bert:
     """The weights.
 
     Attributes:
@@ -60,22 +61,25 @@ class _Bert:
 
     embeddings: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     norm: Linear
-    layers: tuple[_Layer, ...]
+    layers: tuple[BertLayer, ...]
     heads: int
     epsilon: float
 
     def hidden(self, ids: torch.Tensor, types: torch.Tensor, *, first_only: bool) -> torch.Tensor:
         """Token vectors [b, length, dim] of ids [b, length]; with `first_only` [b, 1, dim], the first token's."""
-        words, positions, segments = self.embeddings
-        vectors = words[ids] + segments[types] + positions[: ids.shape[1]]
-        vectors = self._normalised(vectors, self.norm)
+        vectors = self.embedded(ids, types, slice(ids.shape[1]))
         for place, layer in enumerate(self.layers, start=1):
             vectors = self._layer(layer, vectors, first_only and place == len(self.layers))
         return vectors
 
-    def _layer(self, layer: _Layer, vectors: torch.Tensor, first_only: bool) -> torch.Tensor:
+    def embedded(self, ids: torch.Tensor, types: torch.Tensor, places: torch.Tensor | slice) -> torch.Tensor:
+        """Float[..., dim]: what tokens of some segments at some places are before the first layer."""
+        words, positions, segments = self.embeddings
+        return self.normalised(words[ids] + segments[types] + positions[places], self.norm)
+
+    def _layer(self, layer: BertLayer, vectors: torch.Tensor, first_only: bool) -> torch.Tensor:
         """[b, length, dim] to [b, length, dim], or to [b, 1, dim] of the first token."""
-        from torch.nn.functional import gelu, linear
+        from torch.nn.functional import linear
 
         b, length, dim = vectors.shape
         if first_only:
@@ -88,11 +92,17 @@ class _Bert:
             parts = linear(vectors, *layer.attend).view(b, length, 3, self.heads, -1)
             query, key, value = parts.permute(2, 0, 3, 1, 4)
         read = attend(query, key, value).transpose(1, 2).reshape(vectors.shape)
-        vectors = self._normalised(linear(read, *layer.merge) + vectors, layer.merge_norm)
-        wide = gelu(linear(vectors, *layer.widen))
-        return self._normalised(linear(wide, *layer.narrow) + vectors, layer.norm)
+        return self.finished(layer, read, vectors)
 
-    def _normalised(self, vectors: torch.Tensor, norm: Linear) -> torch.Tensor:
+    def finished(self, layer: BertLayer, read: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        """Float[..., dim]: what a layer makes of tokens [..., dim] and of what they read [..., dim] by attention."""
+        from torch.nn.functional import gelu, linear
+
+        vectors = self.normalised(linear(read, *layer.merge) + vectors, layer.merge_norm)
+        wide = gelu(linear(vectors, *layer.widen))
+        return self.normalised(linear(wide, *layer.narrow) + vectors, layer.norm)
+
+    def normalised(self, vectors: torch.Tensor, norm: Linear) -> torch.Tensor:
         from torch.nn.functional import layer_norm
 
         return layer_norm(vectors, vectors.shape[-1:], *norm, self.epsilon)
@@ -132,22 +142,35 @@ def bert_forward(folder: Path, output: Output, placement: Placement) -> Forward 
         output: what is made of a sequence.
         placement: the CPU, in float32 or bfloat16.
     """
+    found = read_bert(folder, placement, headed=output == "logits") if _runs_here(placement) else None
+    return None if found is None else _forward(*found, output)
+
+
+def read_bert(folder: Path, placement: Placement, *, headed: bool) -> tuple[Bert, Head | None] | None:
+    """The weights of a plain BERT, and of its head for one number; None if the folder holds anything else.
+
+    Args:
+        folder: holds config.json and safetensors weights.
+        placement: where the weights are put.
+        headed: whether the head is read.
+    """
     config = read_config(folder)
-    if not placement.is_cpu or placement.dtype not in _FORMATS or not _is_plain(config):
+    if not _is_plain(config):
         return None
     try:
         weights = _Weights.read(folder, placement)
-        bert, head = _bert(weights, config), _head(weights) if output == "logits" else None
+        bert, head = _bert(weights, config), _head(weights) if headed else None
     except KeyError:  # transformers says in words what is missing
         return None
-    if not _fits(bert, head, config):
-        return None
-    return _forward(bert, head, output)
+    return (bert, head) if _fits(bert, head, config) else None
 
 
-def _forward(bert: _Bert, head: tuple[Linear, Linear] | None, output: Output) -> Forward:
+def _runs_here(placement: Placement) -> bool:
+    return placement.is_cpu and placement.dtype in _FORMATS
+
+
+def _forward(bert: Bert, head: Head | None, output: Output) -> Forward:
     import torch
-    from torch.nn.functional import linear
 
     def forward(ids: Int64Array, types: Int64Array) -> Float32Array:
         with torch.inference_mode():
@@ -155,10 +178,16 @@ def _forward(bert: _Bert, head: tuple[Linear, Linear] | None, output: Output) ->
             hidden = bert.hidden(torch.from_numpy(ids), torch.from_numpy(types), first_only=first_only)
             if head is None:
                 return np.asarray(pool(output, hidden).numpy())
-            pooled = torch.tanh(linear(hidden[:, 0], *head[0]))
-            return np.asarray(linear(pooled, *head[1]).float().numpy())
+            return np.asarray(logits(head, hidden[:, 0]).float().numpy())
 
     return forward
+
+
+def logits(head: Head, firsts: torch.Tensor) -> torch.Tensor:
+    """[n, 1]: a head's number for first tokens [n, dim]."""
+    from torch.nn.functional import linear
+
+    return linear(linear(firsts, *head[0]).tanh(), *head[1])
 
 
 def _is_plain(config: Mapping[str, Any]) -> bool:
@@ -189,7 +218,8 @@ class _Weights:
             for stored, tensor in load_file(file).items():
                 name = stored.removeprefix("bert.").replace("LayerNorm.gamma", "LayerNorm.weight")
                 name = name.replace("LayerNorm.beta", "LayerNorm.bias")
-                found[name] = tensor.to(placement.torch_dtype) if tensor.is_floating_point() else tensor
+                dtype = placement.torch_dtype if tensor.is_floating_point() else tensor.dtype
+                found[name] = tensor.to(placement.device, dtype)
         return cls(found)
 
     def linear(self, *names: str) -> Linear:
@@ -205,12 +235,12 @@ def _joined(*parts: Linear) -> Linear:
     return torch.cat(weights).contiguous(), torch.cat(biases).contiguous()
 
 
-def _bert(weights: _Weights, config: Mapping[str, Any]) -> _Bert:
+def _bert(weights: _Weights, config: Mapping[str, Any]) -> Bert:
     heads = int(config["num_attention_heads"])
     scale = (int(config["hidden_size"]) / heads) ** -0.5
     tables = ("word_embeddings", "position_embeddings", "token_type_embeddings")
     words, positions, segments = (weights.tensors[f"embeddings.{table}.weight"] for table in tables)
-    return _Bert(
+    return Bert(
         embeddings=(words, positions, segments),
         norm=weights.linear("embeddings.LayerNorm"),
         layers=tuple(_layer(weights, f"encoder.layer.{n}", scale) for n in range(int(config["num_hidden_layers"]))),
@@ -219,10 +249,10 @@ def _bert(weights: _Weights, config: Mapping[str, Any]) -> _Bert:
     )
 
 
-def _layer(weights: _Weights, name: str, scale: float) -> _Layer:
+def _layer(weights: _Weights, name: str, scale: float) -> BertLayer:
     query = weights.linear(f"{name}.attention.self.query")
     rest = weights.linear(*(f"{name}.attention.self.{part}" for part in ("key", "value")))
-    return _Layer(
+    return BertLayer(
         attend=_joined((query[0] * scale, query[1] * scale), rest),
         merge=weights.linear(f"{name}.attention.output.dense"),
         merge_norm=weights.linear(f"{name}.attention.output.LayerNorm"),
@@ -232,11 +262,11 @@ def _layer(weights: _Weights, name: str, scale: float) -> _Layer:
     )
 
 
-def _head(weights: _Weights) -> tuple[Linear, Linear]:
+def _head(weights: _Weights) -> Head:
     return weights.linear("pooler.dense"), weights.linear("classifier")
 
 
-def _fits(bert: _Bert, head: tuple[Linear, Linear] | None, config: Mapping[str, Any]) -> bool:
+def _fits(bert: Bert, head: Head | None, config: Mapping[str, Any]) -> bool:
     """Whether the weights have the shapes of the configuration."""
     dim, wide = int(config["hidden_size"]), int(config["intermediate_size"])
     words, positions, segments = bert.embeddings

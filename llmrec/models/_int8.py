@@ -89,7 +89,8 @@ def quantise(folder: Path, output: Output, sample: Framed, target: Path) -> None
     Raises:
         ModelError: it could not be made; says why.
     """
-    np.savez(target / "sample.npz", offsets=sample.offsets, ids=sample.ids, types=sample.types)
+    fields = {name: getattr(sample, name) for name in ("offsets", "ids", "types", "borders")}
+    np.savez(target / "sample.npz", **fields)
     order = json.dumps({"folder": str(folder), "output": output, "target": str(target)})
     command = [sys.executable, "-m", "llmrec.models._int8_export", order]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "CI": "true"})

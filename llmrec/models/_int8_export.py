@@ -30,7 +30,7 @@ def main(order: str) -> None:
     wanted = json.loads(order)
     target = Path(wanted["target"])
     with np.load(target / "sample.npz", allow_pickle=False) as stored:
-        sample = Framed(stored["offsets"], stored["ids"], stored["types"])
+        sample = Framed(*(stored[name] for name in ("offsets", "ids", "types", "borders")))
     batches = [sample.stacked(rows, 0) for rows in length_batches(sample.lengths, BATCH)]
     model = _converted(Path(wanted["folder"]), wanted["output"])
     quantised = nncf.quantize(

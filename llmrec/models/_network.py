@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from threading import Barrier
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,7 +18,9 @@ from llmrec.models.device import Placement
 from llmrec.models.threads import set_threads
 from llmrec.types import Float32Array, Int64Array
 
-__all__ = ["Forward", "Network"]
+__all__ = ["Forward", "Network", "side_by_side", "token_budget"]
+
+Part = TypeVar("Part")
 
 Forward = Callable[[Int64Array, Int64Array], Float32Array]
 """Token ids and segment ids, each Int64[b, length] without pads, to Float32[b, dim]. May be called by many threads."""
@@ -62,25 +65,31 @@ class Network:
         Returns:
             Float32[n, dim], in the order of the sequences.
         """
-        if not self.placement.is_cpu:
-            batches = list(length_batches(framed.lengths, _ACCELERATOR_BUDGET))
-            parts = [self._part(framed, rows) for rows in batches]
-        else:
-            threads = set_threads()
-            share = -(-int(framed.lengths.sum()) // threads)
-            batches = list(length_batches(framed.lengths, min(_CPU_BUDGET, max(_LEAST, share))))
-            parts = list(self._shared_out(framed, batches, threads))
+        batches = list(length_batches(framed.lengths, token_budget(int(framed.lengths.sum()), self.placement)))
+        parts = side_by_side(lambda rows: self._part(framed, rows), batches, self.placement)
         ordered = np.empty((len(framed.lengths), parts[0].shape[1]), np.float32)
         ordered[np.fromiter(chain.from_iterable(batches), np.int64)] = np.concatenate(parts)
         return ordered
 
-    def _shared_out(self, framed: Framed, batches: list[Int64Array], threads: int) -> list[Float32Array]:
-        if threads == 1 or len(batches) < threads // 2:
-            return [self._part(framed, rows) for rows in batches]  # each with all threads
-        return list(_workers(os.getpid(), threads).map(lambda rows: self._part(framed, rows), batches))
-
     def _part(self, framed: Framed, rows: Int64Array) -> Float32Array:
         return self.forward(*framed.stacked(rows, self.pad_id))
+
+
+def token_budget(tokens: int, placement: Placement) -> int:
+    """Tokens of a batch, where there are so many in all; few are shared out to all threads."""
+    if not placement.is_cpu:
+        return _ACCELERATOR_BUDGET
+    return min(_CPU_BUDGET, max(_LEAST, -(-tokens // set_threads())))
+
+
+def side_by_side(
+    work: Callable[[Part], Float32Array], parts: Sequence[Part], placement: Placement
+) -> list[Float32Array]:
+    """Do a model's work on all parts: on a CPU several at a time, each on one thread."""
+    threads = set_threads() if placement.is_cpu else 1
+    if threads == 1 or len(parts) < threads // 2:
+        return [work(part) for part in parts]  # each with all threads
+    return list(_workers(os.getpid(), threads).map(work, parts))
 
 
 @cache

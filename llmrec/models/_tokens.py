@@ -62,11 +62,13 @@ class Framed:
         offsets: Int64[n + 1], CSR over the sequences.
         ids: Int32[nnz], token ids.
         types: Int32[nnz], segment ids: which of a pair's two texts a token belongs to.
+        borders: Int64[n], place in its sequence at which the last text begins.
     """
 
     offsets: Int64Array
     ids: Int32Array
     types: Int32Array
+    borders: Int64Array
 
     @property
     def lengths(self) -> Int64Array:
@@ -102,17 +104,17 @@ class _Frame:
         lengths = np.sum([part.lengths for part in parts], axis=0, dtype=np.int64) + self.size
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
         ids, types = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.int32)
-        cursor = offsets[:-1].copy()
+        cursor, borders = offsets[:-1].copy(), np.zeros(len(offsets) - 1, np.int64)
         for place, (run_ids, run_types) in enumerate(self.runs):
             where = cursor[:, None] + np.arange(len(run_ids))
             ids[where], types[where] = run_ids, run_types
             cursor += len(run_ids)
             if place < len(parts):
-                part = parts[place]
+                part, borders = parts[place], cursor - offsets[:-1]
                 spots = np.repeat(cursor - part.offsets[:-1], part.lengths) + np.arange(len(part.ids))
                 ids[spots], types[spots] = part.ids, self.segments[place]
                 cursor += part.lengths
-        return Framed(offsets, ids, types)
+        return Framed(offsets, ids, types, borders)
 
 
 class Tokenizer:

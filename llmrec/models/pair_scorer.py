@@ -22,6 +22,7 @@ from llmrec.models._folder import (
     short_name,
 )
 from llmrec.models._network import Network
+from llmrec.models._shared_history import SharedHistory, load_shared_history
 from llmrec.models._tokens import Tokenizer
 from llmrec.models._transformer import load_network
 from llmrec.models.device import Placement, best_placement
@@ -60,7 +61,8 @@ class PairScorer:
         self._files = files | check_pair_modules(folder) | licence_files(folder)
         self._tokenizer = Tokenizer.load(folder)
         check_max_tokens(max_tokens, self._tokenizer.pair_overhead + 1, folder, config)
-        self._network: Network | None = None
+        self._shared = config.get("shared_history", False) is True
+        self._network: Network | SharedHistory | None = None
         self._fingerprint: str | None = None
         self._lock = threading.Lock()
         self.name = name
@@ -166,15 +168,18 @@ class PairScorer:
         """
         left, right = self._tokenizer.tokens(users), self._tokenizer.tokens(items)
         scores = np.empty(len(user_rows), np.float32)
-        rows: Int64Array = self._by_length(left.lengths[user_rows] + right.lengths[item_rows])
+        lengths = left.lengths[user_rows] + right.lengths[item_rows]
+        # rounds too hold pairs of one length, longest first, or pairs of one history
+        rows: Int64Array = np.lexsort((-lengths, user_rows)) if self._shared else np.argsort(-lengths, kind="stable")
         for start in range(0, len(rows), _ROUND):
             part = rows[start : start + _ROUND]
-            framed = self._tokenizer.pairs(
-                left.take(user_rows[part].astype(np.int64)),
-                right.take(item_rows[part].astype(np.int64)),
-                self.max_tokens,
-            )
-            scores[part] = self._loaded().run(framed)[:, 0]
+            owners, shown = (side[part].astype(np.int64) for side in (user_rows, item_rows))
+            framed = self._tokenizer.pairs(left.take(owners), right.take(shown), self.max_tokens)
+            network = self._loaded()
+            if isinstance(network, SharedHistory):
+                scores[part] = network.run(framed, owners)
+            else:
+                scores[part] = network.run(framed)[:, 0]
         bad = np.flatnonzero(~np.isfinite(scores))
         if len(bad):
             pair = users[int(user_rows[bad[0]])][:60], items[int(item_rows[bad[0]])][:60]
@@ -186,16 +191,16 @@ class PairScorer:
             self.scored += len(scores)
         return scores
 
-    @staticmethod
-    def _by_length(lengths: Int64Array) -> Int64Array:
-        """Longest first, so that rounds too hold pairs of one length."""
-        return np.argsort(-lengths, kind="stable")
-
-    def _loaded(self) -> Network:
+    def _loaded(self) -> Network | SharedHistory:
         with self._lock:
             if self._network is None:
                 self._opened.check()
-                network = load_network(self._folder, "logits", self.placement)
+                network = self._read()
                 self._opened.check()
                 self._network = network
             return self._network
+
+    def _read(self) -> Network | SharedHistory:
+        if self._shared:
+            return load_shared_history(self._folder, self.placement)
+        return load_network(self._folder, "logits", self.placement)

@@ -20,6 +20,8 @@ class CrossEncoderConfig(ComponentConfig):
         layers: keep so many of its layers, evenly spaced, the last one among them; None: all. Fewer are faster.
         teacher: a tuned cross-encoder, by folder or hub id, whose scores are learned in the place of what was taken;
             it reads the same texts, so it should have been tuned on the same `template`. None: what was taken.
+        shared_history: read a history once for all its candidates: its tokens do not look at a candidate's, these look
+            at all. Several times as fast, in training too, and best with a history of many tokens; needs a BERT.
         template: a pair template.
         max_tokens: limit on a pair's length, special tokens included.
         item_tokens: tokens kept for the item.
@@ -42,6 +44,7 @@ class CrossEncoderConfig(ComponentConfig):
     base: str = "minilm"
     layers: int | None = Field(default=None, ge=1)
     teacher: str | None = None
+    shared_history: bool = False
     template: str = "pair/history"
     max_tokens: int = Field(default=48, ge=16)
     item_tokens: int = Field(default=18, ge=4)

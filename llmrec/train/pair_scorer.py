@@ -88,7 +88,10 @@ def train_pair_scorer(
     prior = rank_prior(lists.targets, depth) if config.residual else np.zeros(depth)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = new_network(find_asset(config.base), _placement(), config.max_tokens, config.layers)
+        network = new_network(
+            find_asset(config.base), _placement(), config.max_tokens, layers=config.layers,
+            shared_history=config.shared_history,
+        )  # fmt: skip
         wanted = _wanted(config, learned, out / TEACHER, key, progress)
         lesson = Lesson(learned, lists.take(order[:held]), prior, wanted)
         outcome = run_lesson(config, lesson, network, out / CHECKPOINT, key, seed=seed, progress=progress)

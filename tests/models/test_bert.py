@@ -127,7 +127,9 @@ def test_another_architecture_runs_through_transformers(tmp_path, rng):
 def framed(rng, n=60):
     lengths = rng.integers(1, 30, n)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return Framed(offsets, rng.integers(5, 60, offsets[-1]).astype(np.int32), np.zeros(offsets[-1], np.int32))
+    return Framed(
+        offsets, rng.integers(5, 60, offsets[-1]).astype(np.int32), np.zeros(offsets[-1], np.int32), 0 * offsets[1:]
+    )
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
@@ -148,7 +150,9 @@ def test_few_sequences_are_still_shared_out(folders, monkeypatch, rng):
     counting = network.Network(lambda ids, types: (rows.append(len(ids)), model.forward(ids, types))[1], CPU, 0)
     monkeypatch.setattr(network, "set_threads", lambda: 2)
     monkeypatch.setattr(network, "_LEAST", 16)
-    same = Framed(np.arange(0, 81, 8), rng.integers(5, 60, 80).astype(np.int32), np.zeros(80, np.int32))
+    same = Framed(
+        np.arange(0, 81, 8), rng.integers(5, 60, 80).astype(np.int32), np.zeros(80, np.int32), np.zeros(10, np.int64)
+    )
     counting.run(same)
     assert rows == [5, 5]
 

@@ -130,6 +130,6 @@ def test_sequences_of_one_length_are_stacked(tokenizer):
 
 
 def test_a_sequence_of_nothing_is_one_pad():
-    nothing = Framed(np.zeros(3, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32))
+    nothing = Framed(np.zeros(3, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(2, np.int64))
     ids, types = nothing.stacked(np.array([0, 1]), pad_id=7)
     assert (ids.tolist(), types.tolist()) == ([[7], [7]], [[0], [0]])
