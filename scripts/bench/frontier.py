@@ -1,12 +1,13 @@
-"""Cross-encoders of fewer layers: what each adds at which depth, for how long a wait; validation targets only.
+"""Cross-encoders that are faster: what each adds at which depth, for how long a wait; validation targets only.
 
     python scripts/bench/frontier.py --out docs/benchmarks/frontier                # ML-100K, cross-validated over users
     python scripts/bench/frontier.py --layers 2 6 --depths 20 --json --set epochs=1 --work runs/frontier
     python scripts/bench/frontier.py --dataset FOLDER --first FIRST.toml --users 5000 --cases 20000
 
 The protocol is that of `cross_encoder.py`. In every fold a model of each number of layers learns what was taken, and
-another the scores of the deepest of these, its teacher, which has learned from the same users. Each puts the best of
-the first stage's list in order, by its scores added to what the place says, as in its training; NDCG@10 is that of the
+another the scores of the deepest of these, its teacher, which has learned from the same users; a third learns what was
+taken, and reads a history once for all candidates (`shared_history`). Each puts the best of the first stage's list in
+order, by its scores added to what the place says, as in its training; NDCG@10 is that of the
 whole list. Milliseconds are the median for one user's list, texts and tokens included, models of all depths in turn.
 A point is on the frontier if no faster one is as good. Prints Markdown, or JSON; `--out FILE` writes FILE.png.
 """
@@ -31,7 +32,8 @@ from llmrec.component import FitContext, find_component
 from llmrec.data.split_last import leave_last_out
 from llmrec.rerank import CrossEncoder
 
-COLOURS = {"what was taken": "#0072B2", "teacher": "#D55E00"}
+TAKEN, TEACHER, ONCE = "what was taken", "teacher", "what was taken, history read once"
+COLOURS = {TAKEN: "#0072B2", TEACHER: "#D55E00", ONCE: "#009E73"}
 MARKERS = "osD^vP*X"
 DOTS = 150
 
@@ -42,7 +44,7 @@ class Point:
 
     Attributes:
         layers: of the model.
-        learned: "what was taken", or "teacher": its scores.
+        learned: what was taken; or a teacher's scores; or the first, with a history read once.
         depth: so many of the list are put in order.
         ndcg: NDCG@10, the mean over users.
         gain: over the first stage's order.
@@ -80,31 +82,33 @@ def main() -> None:
             measured = measure(first, list(found.values()), taught, asked, max(args.depths))
             for name, one in zip(found, measured, strict=True):
                 parts.setdefault(name, []).append(one)
-            alone = [found[layers, "what was taken"] for layers in args.layers]
-            taken.append(milliseconds(first, alone, asked, args.depths, args.timed))
+            timed = [found[layers, learned] for learned in (TAKEN, ONCE) for layers in args.layers]
+            taken.append(milliseconds(first, timed, asked, args.depths, args.timed))
             _say(f"fold {fold + 1} measured")
     ms = np.median(np.concatenate(taken, axis=2), axis=2)
     joined = {name: Measured.joined(some) for name, some in parts.items()}
-    times = {(n, k): float(ms[row, col]) for row, n in enumerate(args.layers) for col, k in enumerate(args.depths)}
+    kinds = [(layers, once) for once in (False, True) for layers in args.layers]
+    times = {(*kind, k): float(ms[row, col]) for row, kind in enumerate(kinds) for col, k in enumerate(args.depths)}
     _report(args, joined, times)
 
 
 def _models(context: FitContext, args: argparse.Namespace) -> dict[tuple[int, str], CrossEncoder]:
-    """One cross-encoder of each number of layers that learned what was taken, and one that learned from the deepest."""
+    """Cross-encoders of each number of layers: that learned what was taken, from the deepest, or to read once."""
     component, deepest = find_component("cross_encoder"), max(args.layers)
     settings = {key: json.loads(value) for key, _, value in (text.partition("=") for text in args.set)}
     found: dict[tuple[int, str], CrossEncoder] = {}
-    for learned in ("what was taken", "teacher"):
-        teacher = found[deepest, "what was taken"].model.files()["config.json"].parent if found else None
+    for learned in COLOURS:
         for layers in args.layers:
-            context.progress(f"{layers} layers learn from {learned}")
-            table = settings | {"layers": layers, "teacher": None if teacher is None else str(teacher)}
+            context.progress(f"{layers} layers learn from: {learned}")
+            table = settings | {"layers": layers, "shared_history": learned == ONCE}
+            if learned == TEACHER:
+                table["teacher"] = str(found[deepest, TAKEN].model.files()["config.json"].parent)
             found[layers, learned] = component.fit(context, component.config.model_validate(table))
     return found
 
 
 def _report(
-    args: argparse.Namespace, found: dict[tuple[int, str], Measured], times: dict[tuple[int, int], float]
+    args: argparse.Namespace, found: dict[tuple[int, str], Measured], times: dict[tuple[int, bool, int], float]
 ) -> None:
     some = next(iter(found.values()))
     before = gains(some.places, some.prior, some.prior.shape[1])
@@ -114,7 +118,7 @@ def _report(
             after = gains(one.places, one.prior + one.scores, depth)
             gain, error = after - before, (after - before).std(ddof=1) / np.sqrt(len(before))
             means = float(after.mean()), float(gain.mean()), float(error)
-            points.append(Point(layers, learned, depth, *means, times[layers, depth]))
+            points.append(Point(layers, learned, depth, *means, times[layers, learned == ONCE, depth]))
     alone = float(before.mean())
     points = [replace(point, frontier=_leads(point, points, alone)) for point in points]
     if args.out:

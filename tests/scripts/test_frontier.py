@@ -38,21 +38,22 @@ def test_every_point_of_the_frontier_is_there(bench, options, tmp_path, monkeypa
     told = capsys.readouterr()
     found = json.loads(told.out)
     points = [(point["layers"], point["learned"], point["depth"]) for point in found["points"]]
-    assert sorted(points) == sorted((n, by, k) for n in (1, 3) for by in ("teacher", "what was taken") for k in (3, 8))
+    assert sorted(points) == sorted((n, by, k) for n in (1, 3) for by in bench["frontier"].COLOURS for k in (3, 8))
     assert found["users"] == 24
     assert 0 < found["first_stage"] < 1
     for point in found["points"]:
         assert point["ndcg"] == pytest.approx(found["first_stage"] + point["gain"])
         assert point["ms"] > 0
     models = sorted((tmp_path / "work").glob("fold*/cross_encoder/*/config.json"))
-    assert sorted(json.loads(path.read_text())["num_hidden_layers"] for path in models) == [1] * 4 + [3] * 4
+    assert sorted(json.loads(path.read_text())["num_hidden_layers"] for path in models) == [1] * 6 + [3] * 6
+    assert sum(json.loads(path.read_text()).get("shared_history", False) for path in models) == 4
     assert told.err.count("the teacher scores") == 4
     assert (tmp_path / "plots" / "tiny.png").read_bytes().startswith(b"\x89PNG")
     run(bench["frontier"], [*options, *own], monkeypatch)
     again = capsys.readouterr()
-    assert again.err.count("trained before") == 8
+    assert again.err.count("trained before") == 12
     rows = [line for line in again.out.splitlines() if line.startswith("| ")][1:]
-    assert len(rows) == 8
+    assert len(rows) == 12
     shown = {tuple(cell.strip() for cell in row.split("|")[1:5]) for row in rows}
     assert shown == {(str(p["layers"]), p["learned"], str(p["depth"]), f"{p['ndcg']:.4f}") for p in found["points"]}
 
