@@ -179,7 +179,9 @@ def least_of(scores: Float32Array, k: int) -> Float32Array:
 
 def at_least(scores: Float32Array, least: Float32Array, exclude: Csr | None = None) -> BoolArray:
     """Bool[n, m]: True for finite scores that reach Float32[n, 1], of items that are not excluded."""
-    keep = (scores >= least) & (scores > -np.inf) & (scores < np.inf)
+    finite = np.finfo(np.float32)
+    keep = scores >= np.maximum(least, finite.min)
+    keep &= scores <= finite.max
     if exclude is not None:
         keep[np.repeat(np.arange(len(exclude)), np.diff(exclude.offsets)), exclude.values] = False
     return keep

@@ -18,6 +18,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of the bindings, while they are imported
     import faiss
 from sentence_transformers import CrossEncoder, SentenceTransformer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 Floats = NDArray[np.float32]
 
@@ -70,3 +71,18 @@ class Plain:
         user = "; ".join(self.texts[item] for item in reversed(history))
         scores = self.rerank(user, [self.texts[item] for item in items])
         return [items[place] for place in np.argsort(-scores)[:k]]
+
+
+def masked_scores(folder: Path, user: str, items: Sequence[str], max_tokens: int) -> Floats:
+    """Float32[n], by transformers alone: each pair by itself, in float32, the candidate masked from the history."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, split_special_tokens=True)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    scores = []
+    for item in items:
+        pair = tokenizer([user], [item], truncation="longest_first", max_length=max_tokens, return_tensors="pt")
+        history = pair["token_type_ids"][0] == 0
+        history[0] = False
+        allowed = ~history[:, None] | history[None, :]
+        with torch.inference_mode():
+            scores.append(model(**{**pair, "attention_mask": allowed[None, None]}).logits.item())
+    return np.array(scores, np.float32)

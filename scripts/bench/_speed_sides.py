@@ -42,7 +42,8 @@ class Task:
         histories: histories of validation cases with `HISTORY` items or more, their last `HISTORY`.
         encoder: folder of the text encoder.
         cross_encoder: folder of the cross-encoder.
-        pair_tokens: tokens of a pair that it reads.
+        shared: folder of one that reads a history once for all candidates.
+        pair_tokens: tokens of a pair that they read.
     """
 
     data: Dataset
@@ -51,11 +52,12 @@ class Task:
     histories: list[list[int]]
     encoder: Path
     cross_encoder: Path
+    shared: Path
     pair_tokens: int
 
 
 def read_task(args: argparse.Namespace) -> Task:
-    """Load the data and find the models; a cross-encoder that is not given is tuned for some minutes, once."""
+    """Load the data and find the models; cross-encoders that are not given are tuned for some minutes each, once."""
     found = llmrec.load_dataset(args.data or args.name)
     split = leave_last_out(found.interactions)
     texts = list(render_items(load_template("item/title"), found.catalog))
@@ -63,23 +65,33 @@ def read_task(args: argparse.Namespace) -> Task:
     order = np.random.default_rng(0).permutation(long)
     known = split.validation.queries
     histories = [known.items[known.offsets[row] : known.offsets[row + 1]][-HISTORY:].tolist() for row in order]
-    cross = args.cross_encoder or tuned_cross_encoder(found, args.encoder, args.work / "cross-encoder")
-    return Task(found, texts, split.validation, histories, find_asset(args.encoder), cross, args.pair_tokens)
+    cross, shared = (
+        given or tuned_cross_encoder(found, args, args.work / name, shared=name == "shared")
+        for name, given in (("whole", args.cross_encoder), ("shared", args.shared))
+    )
+    return Task(found, texts, split.validation, histories, find_asset(args.encoder), cross, shared, args.pair_tokens)
 
 
-def tuned_cross_encoder(data: Dataset, encoder: str, out: Path) -> Path:
+def tuned_cross_encoder(data: Dataset, args: argparse.Namespace, out: Path, *, shared: bool) -> Path:
     """Tune a cross-encoder to reorder what dense retrieval finds, so that its scores mean something.
 
-    It says nothing of quality: it learns from few lists, for a few minutes.
+    It says nothing of quality: it learns from few lists, for a few minutes. `frontier.py` is for that.
     """
     if not (out / "config.json").exists():
         split = leave_last_out(data.interactions)
-        dense = {"encoder": encoder, "item_template": "item/title"}
+        dense = {"encoder": args.encoder, "item_template": "item/title"}
         stage = {"name": "first", "keep": 20, "retrievers": {"popularity": {}, "dense": dense}}
         config = llmrec.Config.from_dict({"stages": [stage]})
         first = llmrec.fit(config, data.catalog, data.interactions, holdout="last")
         component = find_component("cross_encoder")
-        settings = {"base": encoder, "residual": False, "cases": TUNING_CASES, "epochs": 1}
+        settings = {
+            "base": args.encoder,
+            "residual": False,
+            "cases": TUNING_CASES,
+            "epochs": 1,
+            "shared_history": shared,
+        }
+        settings |= {"max_tokens": args.pair_tokens, "item_tokens": ITEM_TOKENS}
         settings |= {"minutes": 6, "check_share": 0}  # whatever came of it is kept: what is compared must differ
         context = FitContext(
             "cross_encoder", data.catalog, split.train, split.validation, first_stage=first, work=out.parent
@@ -88,10 +100,6 @@ def tuned_cross_encoder(data: Dataset, encoder: str, out: Path) -> Path:
         out.mkdir(parents=True)
         for name, path in tuned.model.files().items():
             (out / name).write_bytes(path.read_bytes())
-        limits = out / "tokenizer_config.json"  # it was tuned on short pairs; its positions reach further
-        limits.write_text(
-            limits.read_text(encoding="utf-8").replace('"model_max_length": 48', '"model_max_length": 512')
-        )
     return out
 
 
@@ -101,14 +109,16 @@ class Ours:
     Attributes:
         encoder: in 8 bits, calibrated with the item texts; or in bfloat16.
         dense: exact search over the item vectors.
-        scorer: the cross-encoder.
+        scorer: the cross-encoder that reads a history once.
+        whole: the other, the plain side's.
         recommender: dense > cross-encoder.
     """
 
     def __init__(self, task: Task, dtype: str, *, retrieved: int, reranked: int) -> None:
         loaded = TextEncoder.load(str(task.encoder), placement=Placement("cpu", dtype))
         self.encoder: TextEncoder = loaded.calibrated(task.texts)
-        self.scorer = PairScorer.load(str(task.cross_encoder), max_tokens=task.pair_tokens)
+        self.scorer = PairScorer.load(str(task.shared), max_tokens=task.pair_tokens)
+        self.whole = PairScorer.load(str(task.cross_encoder), max_tokens=task.pair_tokens)
         catalog = task.data.catalog
         config = DenseConfig(item_template="item/title", index="exact")
         self.dense: Dense = fit_dense(catalog, config, self.encoder)
@@ -125,9 +135,12 @@ class Ours:
         return self.encoder.encode_items(texts)
 
     def rerank(self, user: str, items: list[str]) -> NDArray[np.float32]:
-        """Float32[n]: raw scores of pairs."""
-        rows = np.arange(len(items))
-        return self.scorer.score_rows([user], items, np.zeros_like(rows), rows)
+        """Float32[n]: raw scores of pairs, the history read once."""
+        return self.scorer.score([(user, item) for item in items])
+
+    def rerank_whole(self, user: str, items: list[str]) -> NDArray[np.float32]:
+        """Float32[n]: raw scores of pairs read whole, by the plain side's model."""
+        return self.whole.score([(user, item) for item in items])
 
     def queries(self, history: list[int]) -> llmrec.Queries:
         """One query, its history to be left out."""
