@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from itertools import chain
-from threading import Barrier
 from typing import TypeVar
 
 import numpy as np
 
 from llmrec.models._tokens import Framed, length_batches
 from llmrec.models.device import Placement
+from llmrec.models.sharing import in_threads
 from llmrec.models.threads import set_threads
 from llmrec.types import Float32Array, Int64Array
 
@@ -89,29 +86,4 @@ def side_by_side(
     threads = set_threads() if placement.is_cpu else 1
     if threads == 1 or len(parts) < threads // 2:
         return [work(part) for part in parts]  # each with all threads
-    return list(_workers(os.getpid(), threads).map(work, parts))
-
-
-@cache
-def _workers(process: int, threads: int) -> ThreadPoolExecutor:
-    """Threads that run one batch each, by one torch thread; kept by process, as a fork has none of its parent's.
-
-    torch remembers the number that was set last, in whatever thread, for all threads to come: so all of these are
-    started here, and then the number that was is set again.
-    """
-    import torch
-
-    usual = torch.get_num_threads()
-    started = Barrier(threads + 1)
-
-    def alone() -> None:
-        torch.get_num_threads()  # a thread that was never asked takes the remembered number later
-        torch.set_num_threads(1)
-        started.wait()
-
-    pool = ThreadPoolExecutor(threads, "llmrec-model", initializer=alone)
-    for _ in range(threads):
-        pool.submit(int)
-    started.wait()
-    torch.set_num_threads(usual)
-    return pool
+    return in_threads(work, parts)

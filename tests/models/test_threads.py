@@ -1,4 +1,5 @@
 import threading
+import time
 
 import pytest
 import torch
@@ -42,3 +43,24 @@ def test_torch_has_one_thread_within_and_as_many_as_before_after(threads):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_work_that_shares_out_work_does_not_wait_for_itself(monkeypatch):
+    monkeypatch.setenv("LLMREC_THREADS", "2")
+    found = in_threads(lambda part: in_threads(lambda inner: (part, inner), range(3)), range(8))
+    assert found == [[(part, inner) for inner in range(3)] for part in range(8)]
+
+
+def test_nothing_goes_on_behind_an_error(monkeypatch):
+    monkeypatch.setenv("LLMREC_THREADS", "2")
+    done = []
+
+    def work(part):
+        if part == 0:
+            raise ZeroDivisionError
+        time.sleep(0.01)
+        done.append(part)
+
+    with pytest.raises(ZeroDivisionError):
+        in_threads(work, range(6))
+    assert sorted(done) == [1, 2, 3, 4, 5]
