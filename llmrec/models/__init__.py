@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from llmrec.models.cache import EmbeddingCache
+from llmrec.models.chat import ChatTokenizer, Message
 from llmrec.models.device import Placement, QuantisationWarning, best_placement, explain_placement
 from llmrec.models.encoder import TextEncoder
+from llmrec.models.language_model import LanguageModel, Usage
 from llmrec.models.measure import measure_speeds
 from llmrec.models.pair_scorer import PairScorer
 from llmrec.models.quiet import quiet_transformers
@@ -14,12 +16,16 @@ from llmrec.models.speeds import known_speeds
 from llmrec.models.threads import cpu_threads, set_threads
 
 __all__ = [
+    "ChatTokenizer",
     "EmbeddingCache",
+    "LanguageModel",
+    "Message",
     "PairScorer",
     "Placement",
     "QuantisationWarning",
     "TextEncoder",
     "TextReader",
+    "Usage",
     "best_placement",
     "cpu_threads",
     "explain_placement",

@@ -13,7 +13,7 @@ from llmrec.models.quiet import quiet_transformers
 if TYPE_CHECKING:
     from transformers import BertConfig
 
-__all__ = ["tiny_bert", "tiny_cross_encoder"]
+__all__ = ["tiny_bert", "tiny_cross_encoder", "tiny_llama"]
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -68,6 +68,65 @@ def tiny_cross_encoder(
     from transformers import BertForSequenceClassification
 
     _write(folder, BertForSequenceClassification, _config(layers, hidden, words, num_labels=1), words, seed)
+    return folder
+
+
+_CHAT = """{% for message in messages %}<|im_start|>{{ message['role'] }}
+{{ message['content'] }}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+
+
+def tiny_llama(folder: Path, *, layers: int = 2, hidden: int = 32, words: Sequence[str] = (), seed: int = 0) -> Path:
+    """Write a tiny random causal language model with a chat template, as Llama and SmolLM are built.
+
+    Any text can be tokenized, byte by byte; `words` are one token each, with a space in front too.
+
+    Args:
+        folder: where to write; made if it is missing.
+        layers: transformer layers.
+        hidden: length of a vector; a multiple of 8.
+        words: whole words of the vocabulary.
+        seed: of the random weights.
+
+    Returns:
+        The folder.
+    """
+    import torch
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
+    from tokenizers.models import BPE
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    pieces = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    merges: list[tuple[str, str]] = []
+    for word in (start + word for word in words for start in ("", "\u0120")):
+        for end in range(1, len(word)):
+            merges.append((word[:end], word[end]))
+            pieces.append(word[: end + 1])
+    ids = {piece: place for place, piece in enumerate(dict.fromkeys(pieces))}
+    backend = Tokenizer(BPE(ids, list(dict.fromkeys(merges))))
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    backend.add_special_tokens(special)
+    config = LlamaConfig(
+        vocab_size=len(ids),
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        initializer_range=0.3,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    with quiet_transformers(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        LlamaForCausalLM(config).save_pretrained(folder)
+        PreTrainedTokenizerFast(
+            tokenizer_object=backend, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|im_end|>",
+            chat_template=_CHAT,
+        ).save_pretrained(folder)  # fmt: skip
     return folder
 
 

@@ -1,0 +1,301 @@
+"""Causal language models: how likely they find a continuation, and what they say."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmrec.assets import find_asset
+from llmrec.errors import ConfigError, ModelError
+from llmrec.models._causal import Continued, continued_parts, log_likelihoods, plain_log_likelihoods
+from llmrec.models._folder import OpenedFiles, licence_files, model_files, read_config, short_name
+from llmrec.models._gguf import readable_folder
+from llmrec.models._network import side_by_side
+from llmrec.models.chat import ChatTokenizer, Message
+from llmrec.models.device import Placement, best_placement
+from llmrec.models.quiet import quiet_transformers
+from llmrec.types import Float32Array
+
+__all__ = ["LanguageModel", "Usage"]
+
+CONTINUED = 2048
+"""Tokens of continuations that are read behind one prompt at once."""
+
+PROBE = [[1, 2, 3], [2, 3]]
+"""Continuations of a probe, in tokens: does the model let a mask be given?"""
+
+NEAR = 0.05
+"""By so much of a probe's spread may its likelihoods differ from the plain ones: number formats differ by less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a model was asked so far, in tokens.
+
+    Attributes:
+        prompts: of prompts, each counted as often as it was given.
+        continuations: of continuations that were judged.
+        read: that the model read: a prompt once for all its continuations.
+        said: that it said.
+    """
+
+    prompts: int = 0
+    continuations: int = 0
+    read: int = 0
+    said: int = 0
+
+
+class LanguageModel:
+    """A causal language model, such as GPT, Llama or SmolLM, by Hugging Face weights.
+
+    Weights are read when they are first needed; if the folder was changed meanwhile, that is a ModelError. Threads may
+    share one model.
+
+    Attributes:
+        name: the model's name.
+        max_tokens: tokens of a prompt and what follows it that are read.
+        tokens: from texts and chats to ids.
+    """
+
+    def __init__(self, folder: Path, *, name: str, max_tokens: int, placement: Placement | None = None) -> None:
+        self._folder = folder
+        config = read_config(folder)
+        limit = int(config.get("max_position_embeddings") or config.get("n_positions") or max_tokens)
+        if not 2 <= max_tokens <= limit:
+            raise ConfigError(f"max_tokens={max_tokens} is out of range for {name}: 2 to {limit}")
+        self._files = model_files(folder, folder) | _templates(folder) | licence_files(folder)
+        self._opened = OpenedFiles(folder, self._files)
+        self.tokens = _tokenizer(folder)
+        self.name = name
+        self.max_tokens = max_tokens
+        self._placement = placement
+        self._module: Any = None
+        self._takes_mask = False
+        self._fingerprint: str | None = None
+        self._lock = threading.Lock()
+        self._usage = Usage()
+
+    @classmethod
+    def load(
+        cls, name_or_path: str = "smollm2", *, max_tokens: int = 2048, placement: Placement | None = None
+    ) -> LanguageModel:
+        """Open a causal language model by asset name, hub id or folder; a folder of one GGUF file is converted once.
+
+        Args:
+            name_or_path: an asset name, a hub id, or a folder.
+            max_tokens: tokens of a prompt and what follows it that are read.
+            placement: where to run; the best of this machine if None.
+
+        Raises:
+            AssetError: the model cannot be found.
+            ModelError: the folder holds no causal language model.
+            ConfigError: `max_tokens` is more than the model reads.
+            MissingExtraError: it is a GGUF file, and the library that reads it is not installed.
+        """
+        found = find_asset(name_or_path)
+        return cls(
+            readable_folder(found), name=short_name(name_or_path, found), max_tokens=max_tokens, placement=placement
+        )
+
+    @property
+    def placement(self) -> Placement:
+        """Where the model runs; chosen when it is first asked for, which takes torch."""
+        if self._placement is None:
+            self._placement = best_placement()
+        return self._placement.floating
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 of all that a likelihood depends on: weights, configuration, tokenizer, `max_tokens`, dtype."""
+        if self._fingerprint is None:
+            self._fingerprint = self._opened.fingerprint({"max_tokens": self.max_tokens, "dtype": self.placement.dtype})
+        return self._fingerprint
+
+    @property
+    def usage(self) -> Usage:
+        """What it was asked so far."""
+        return self._usage
+
+    def files(self) -> Mapping[str, Path]:
+        """The files to copy so that `load` and plain transformers open the copy; by relative name.
+
+        Raises:
+            ModelError: they are not the files that were opened.
+        """
+        _ = self.fingerprint
+        self._opened.check()
+        return dict(self._files)
+
+    def chat(self, messages: Sequence[Message]) -> list[int]:
+        """Ids of a chat up to the assistant's answer; see `ChatTokenizer.chat`."""
+        return self.tokens.chat(messages)
+
+    def log_likelihood(
+        self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[str]]
+    ) -> list[Float32Array]:
+        """How likely each continuation of each prompt is; a prompt is read once for all of its own.
+
+        Args:
+            prompts: n prompts, in ids.
+            continuations: for each, texts that may follow it, as they would stand there, a space in front included.
+
+        Returns:
+            For each prompt Float32[m]: the natural logarithm of the chance that the model gives to the tokens of each
+            text, one after the other; 0 for an empty one.
+
+        Raises:
+            DataError: a prompt is empty.
+            ConfigError: a prompt with a continuation is longer than `max_tokens`.
+            ModelError: the model gave a likelihood that is not finite.
+        """
+        asked = [[self.tokens.text(text) for text in texts] for texts in continuations]
+        for prompt, texts in zip(prompts, asked, strict=True):
+            self._check(len(prompt), max(map(len, texts), default=0))
+        self._load()
+        if self._takes_mask:
+            found = self._together(prompts, asked)
+        else:
+            found = [plain_log_likelihoods(self._module, p, texts) for p, texts in zip(prompts, asked, strict=True)]
+        if not all(np.isfinite(part).all() for part in found):
+            raise ModelError(
+                f"{self.name} in {self.placement.dtype} gave a likelihood that is not finite; try dtype float32 "
+                "(LLMREC_DTYPE=float32)"
+            )
+        self._count(prompts, asked)
+        return found
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        allowed: Callable[[list[int]], list[int]] | None = None,
+    ) -> list[str]:
+        """What the model says, always its likeliest next token.
+
+        Args:
+            prompts: n prompts, in ids.
+            max_new_tokens: of an answer at most.
+            allowed: given the ids of the answer so far, the ids that may come next; None: any. An end is among them
+                only if it says so.
+
+        Returns:
+            n texts, control tokens left out.
+
+        Raises:
+            ConfigError: a prompt with an answer would be longer than `max_tokens`.
+        """
+        for prompt in prompts:
+            self._check(len(prompt), max_new_tokens)
+        self._load()
+        said = [self._said(prompt, max_new_tokens, allowed) for prompt in prompts]
+        read = sum(map(len, prompts))
+        with self._lock:
+            usage = self._usage
+            self._usage = replace(
+                usage, prompts=usage.prompts + read, read=usage.read + read, said=usage.said + sum(map(len, said))
+            )
+        return [self.tokens.read(ids) for ids in said]
+
+    def _said(self, prompt: Sequence[int], count: int, allowed: Callable[[list[int]], list[int]] | None) -> list[int]:
+        import torch
+
+        ids = torch.tensor([list(prompt)], device=self._module.device)
+        chosen = None if allowed is None else lambda _, so_far: allowed(so_far[len(prompt) :].tolist())
+        with torch.inference_mode(), quiet_transformers():
+            whole = self._module.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=count,
+                do_sample=False,
+                prefix_allowed_tokens_fn=chosen,
+                pad_token_id=self.tokens.pad,
+            )
+        answer: list[int] = whole[0, len(prompt) :].tolist()
+        return answer
+
+    def _check(self, prompt: int, more: int) -> None:
+        if prompt == 0:
+            raise ConfigError("a prompt is empty; a language model needs at least one token to go on from")
+        if prompt + more > self.max_tokens:
+            raise ConfigError(
+                f"a prompt of {prompt} tokens with up to {more} behind it is longer than max_tokens={self.max_tokens}"
+            )
+
+    def _together(self, prompts: Sequence[Sequence[int]], asked: Sequence[Sequence[list[int]]]) -> list[Float32Array]:
+        found = [np.zeros(len(texts), dtype=np.float32) for texts in asked]
+        parts = [
+            (owner, part)
+            for owner, (prompt, texts) in enumerate(zip(prompts, asked, strict=True))
+            for part in continued_parts(prompt, texts, CONTINUED)
+        ]
+
+        def judge(one: tuple[int, Continued]) -> Float32Array:
+            return log_likelihoods(self._module, one[1])
+
+        for (owner, part), values in zip(parts, side_by_side(judge, parts, self.placement), strict=True):
+            found[owner][part.rows] = values
+        return found
+
+    def _count(self, prompts: Sequence[Sequence[int]], asked: Sequence[Sequence[list[int]]]) -> None:
+        given = sum(len(p) * len(texts) for p, texts in zip(prompts, asked, strict=True))
+        judged = sum(len(text) for texts in asked for text in texts)
+        read = sum(map(len, prompts)) + judged if self._takes_mask else given + judged
+        with self._lock:
+            u = self._usage
+            self._usage = Usage(u.prompts + given, u.continuations + judged, u.read + read, u.said)
+
+    def _load(self) -> None:
+        with self._lock:
+            if self._module is None:
+                self._opened.check()
+                module = _module(self._folder, self.placement)
+                self._opened.check()
+                self._takes_mask = _takes_mask(module)
+                self._module = module
+
+
+def _templates(folder: Path) -> dict[str, Path]:
+    names = ("chat_template.jinja", "generation_config.json")
+    return {name: folder / name for name in names if (folder / name).exists()}
+
+
+def _tokenizer(folder: Path) -> ChatTokenizer:
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet_transformers():
+            found = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the libraries raise bare Exception for any damaged file
+        raise ModelError(f"the tokenizer in {folder} cannot be read ({error})") from error
+    return ChatTokenizer(found)
+
+
+def _module(folder: Path, placement: Placement) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with quiet_transformers():
+            module = AutoModelForCausalLM.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, dtype=placement.torch_dtype
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{folder} holds no causal language model that transformers can load ({error})") from error
+    return module.to(placement.device).eval()
+
+
+def _takes_mask(module: Any) -> bool:
+    """Whether continuations side by side are as likely as each alone: not every architecture lets a mask be given."""
+    prompt = [3, 1, 4, 1]
+    plain = plain_log_likelihoods(module, prompt, PROBE)
+    try:
+        (part,) = continued_parts(prompt, PROBE, CONTINUED)
+        found = log_likelihoods(module, part)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError, IndexError):
+        return False
+    return bool(np.allclose(found, plain, rtol=NEAR, atol=NEAR))
