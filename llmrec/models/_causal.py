@@ -1,9 +1,9 @@
-"""Continuations of one prompt in one sequence: the prompt is read once, whatever the number of continuations."""
+"""Token sequences that begin alike as a tree, of which a causal model reads every token once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,107 +13,147 @@ from llmrec.types import BoolArray, Float32Array, Int64Array
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Continued", "continued_parts", "log_likelihoods", "plain_log_likelihoods"]
+__all__ = ["Asked", "Tree", "log_likelihoods", "plain_log_likelihoods", "trees"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Continued:
-    """A prompt and some continuations, as the model reads them: m tokens, the prompt's first.
-
-    The last token of a continuation is foretold, and not read.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How likely is a continuation after a prompt?
 
     Attributes:
-        rows: which continuations these are.
-        ids: Int64[m], tokens.
-        positions: Int64[m], as in the prompt followed by one continuation.
-        parts: Int64[m]: 0 the prompt, 1 and up its continuations.
-        places: Int64[t], from which token each token of the continuations is foretold.
-        wanted: Int64[t], those tokens.
-        owners: Int64[t], which of `rows` they belong to, by place.
+        prompt: its tokens, at least one.
+        continuation: its tokens.
     """
 
-    rows: Int64Array
-    ids: Int64Array
-    positions: Int64Array
-    parts: Int64Array
-    places: Int64Array
-    wanted: Int64Array
-    owners: Int64Array
+    prompt: Sequence[int]
+    continuation: Sequence[int]
+
+    @property
+    def read(self) -> list[int]:
+        """What a model reads: all but the last token, which is foretold only."""
+        return [*self.prompt, *self.continuation[:-1]]
+
+
+@dataclass(slots=True)
+class Tree:
+    """Sequences with what they have in common held once.
+
+    Attributes:
+        ids: tokens, each behind the one it follows.
+        parents: the place of the one before it; -1 at the start.
+        places: from which token each token of the continuations is foretold.
+        wanted: those tokens.
+        owners: of which question they are, by its number.
+        questions: so many were added.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    wanted: list[int] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
+    questions: int = 0
+    _next: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def known(self, tokens: Sequence[int]) -> list[int]:
+        """Places of as many tokens of a sequence, from its start, as are there."""
+        path: list[int] = []
+        for token in tokens:
+            place = self._next.get((path[-1] if path else -1, token))
+            if place is None:
+                break
+            path.append(place)
+        return path
+
+    def add(self, asked: Asked, path: list[int]) -> None:
+        """Add a question, of whose tokens those at `path` are there."""
+        tokens = asked.read
+        path = list(path)
+        for token in tokens[len(path) :]:
+            before = path[-1] if path else -1
+            self._next[before, token] = len(self.ids)
+            path.append(len(self.ids))
+            self.ids.append(token)
+            self.parents.append(before)
+        if asked.continuation:
+            self.places += path[len(asked.prompt) - 1 :]
+            self.wanted += asked.continuation
+            self.owners += [self.questions] * len(asked.continuation)
+        self.questions += 1
+
+    def positions(self) -> Int64Array:
+        """Int64[m]: how many tokens each one follows."""
+        found = np.zeros(len(self.ids), dtype=np.int64)
+        for place, before in enumerate(self.parents):
+            found[place] = found[before] + 1 if before >= 0 else 0
+        return found
 
     def allowed(self) -> BoolArray:
-        """Bool[m, m]: a token looks at the prompt up to itself, and at its own continuation up to itself."""
-        earlier = self.positions[:, None] >= self.positions[None, :]
-        own = (self.parts == 0)[None, :] | (self.parts[:, None] == self.parts[None, :])
-        return np.logical_and(earlier, own)
+        """Bool[m, m]: a token looks at itself and at those it follows."""
+        mask = np.zeros((len(self.ids), len(self.ids)), dtype=np.bool_)
+        for place, before in enumerate(self.parents):
+            if before >= 0:
+                mask[place] = mask[before]
+            mask[place, place] = True
+        return mask
 
 
-def continued_parts(prompt: Sequence[int], continuations: Sequence[Sequence[int]], budget: int) -> Iterator[Continued]:
-    """Put continuations behind their prompt, as many as are of some `budget` tokens together, at least one."""
-    start = 0
-    while start < len(continuations):
-        stop, size = start + 1, len(continuations[start])
-        while stop < len(continuations) and size + len(continuations[stop]) <= budget:
-            size += len(continuations[stop])
-            stop += 1
-        yield _continued(prompt, continuations[start:stop], start)
-        start = stop
+def trees(asked: Iterable[Asked], budget: int) -> Iterator[Tree]:
+    """Put questions into trees, in their order: neighbours of which half or more is the same share one.
+
+    Args:
+        asked: the questions.
+        budget: tokens of a tree at most, but for one question that is longer.
+    """
+    tree = Tree()
+    for one in asked:
+        tokens = one.read
+        path = tree.known(tokens)
+        if tree.questions and (2 * len(path) < len(tokens) or len(tree.ids) + len(tokens) - len(path) > budget):
+            yield tree
+            tree, path = Tree(), []
+        tree.add(one, path)
+    if tree.questions:
+        yield tree
 
 
-def _continued(prompt: Sequence[int], continuations: Sequence[Sequence[int]], start: int) -> Continued:
-    ids, positions, parts = list(prompt), list(range(len(prompt))), [0] * len(prompt)
-    places: list[int] = []
-    for part, tokens in enumerate(continuations, start=1):
-        if tokens:
-            places += [len(prompt) - 1, *range(len(ids), len(ids) + len(tokens) - 1)]
-        ids += tokens[:-1]
-        positions += range(len(prompt), len(prompt) + len(tokens[:-1]))
-        parts += [part] * len(tokens[:-1])
-    lengths = [len(tokens) for tokens in continuations]
-    return Continued(
-        rows=np.arange(start, start + len(continuations)),
-        ids=np.array(ids, dtype=np.int64),
-        positions=np.array(positions, dtype=np.int64),
-        parts=np.array(parts, dtype=np.int64),
-        places=np.array(places, dtype=np.int64),
-        wanted=np.array([token for tokens in continuations for token in tokens], dtype=np.int64),
-        owners=np.repeat(np.arange(len(continuations)), lengths),
-    )
-
-
-def log_likelihoods(module: Any, part: Continued) -> Float32Array:
-    """Float32[n]: for each continuation, the sum of the logarithms of what the model gives its tokens."""
+def log_likelihoods(module: Any, tree: Tree) -> Float32Array:
+    """Float32[questions]: the sum of the logarithms of the chances that a model gives a continuation's tokens."""
     import torch
 
     device = module.device
-    ids, positions, places = (torch.from_numpy(a).to(device) for a in (part.ids, part.positions, part.places))
-    mask = torch.from_numpy(part.allowed()).to(device)
+    if not tree.wanted:
+        return np.zeros(tree.questions, dtype=np.float32)
+    places, spread = np.unique(tree.places, return_inverse=True)
     with torch.inference_mode():
         logits = module(
-            input_ids=ids[None],
-            position_ids=positions[None],
-            attention_mask=mask[None, None],
-            logits_to_keep=places,
+            input_ids=torch.tensor([tree.ids], device=device),
+            position_ids=torch.from_numpy(tree.positions()).to(device)[None],
+            attention_mask=torch.from_numpy(tree.allowed()).to(device)[None, None],
+            logits_to_keep=torch.from_numpy(places).to(device),
             use_cache=False,
         ).logits[0]
-        found = _given(logits, torch.from_numpy(part.wanted).to(device))
-    return np.bincount(part.owners, weights=found, minlength=len(part.rows)).astype(np.float32)
+        found = _given(logits, torch.from_numpy(spread).to(device), torch.tensor(tree.wanted, device=device))
+    return np.bincount(tree.owners, weights=found, minlength=tree.questions).astype(np.float32)
 
 
-def plain_log_likelihoods(module: Any, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> Float32Array:
-    """The same, Float32[n], the prompt read again for each: for models that do not let a mask be given."""
+def plain_log_likelihoods(module: Any, asked: Sequence[Asked]) -> Float32Array:
+    """The same, Float32[n], every sequence read whole: for models that do not let a mask be given."""
     import torch
 
-    found = np.zeros(len(continuations), dtype=np.float32)
-    for row, tokens in enumerate(continuations):
-        if tokens:
-            ids = torch.tensor([[*prompt, *tokens[:-1]]], device=module.device)
+    found = np.zeros(len(asked), dtype=np.float32)
+    for row, one in enumerate(asked):
+        count = len(one.continuation)
+        if count:
             with torch.inference_mode():
-                logits = module(input_ids=ids, logits_to_keep=len(tokens), use_cache=False).logits[0]
-                found[row] = _given(logits, torch.tensor(list(tokens), device=module.device)).sum()
+                ids = torch.tensor([one.read], device=module.device)
+                logits = module(input_ids=ids, logits_to_keep=count, use_cache=False).logits[0]
+                every = torch.arange(count, device=module.device)
+                found[row] = _given(logits, every, torch.tensor(list(one.continuation), device=module.device)).sum()
     return found
 
 
-def _given(logits: torch.Tensor, wanted: torch.Tensor) -> Float32Array:
-    """Float32[t]: logarithms of the chances that [t, vocabulary] logits give to Int64[t] tokens."""
-    chances = logits.float().log_softmax(dim=-1).gather(1, wanted[:, None])[:, 0]
+def _given(logits: torch.Tensor, rows: torch.Tensor, wanted: torch.Tensor) -> Float32Array:
+    """Float32[t]: logarithms of the chances that some rows of [r, vocabulary] logits give to Int64[t] tokens."""
+    chances = logits.float().log_softmax(dim=-1)[rows, wanted]
     return np.asarray(chances.cpu().numpy())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from llmrec.assets import find_asset
 from llmrec.errors import ConfigError, ModelError
-from llmrec.models._causal import Continued, continued_parts, log_likelihoods, plain_log_likelihoods
+from llmrec.models._causal import Asked, log_likelihoods, plain_log_likelihoods, trees
 from llmrec.models._folder import OpenedFiles, licence_files, model_files, read_config, short_name
 from llmrec.models._gguf import readable_folder
 from llmrec.models._network import side_by_side
@@ -23,11 +24,14 @@ from llmrec.types import Float32Array
 
 __all__ = ["LanguageModel", "Usage"]
 
-CONTINUED = 2048
-"""Tokens of continuations that are read behind one prompt at once."""
+USUAL = 2048
+"""Tokens that are read where nobody says how many, and the model reads as many."""
 
-PROBE = [[1, 2, 3], [2, 3]]
-"""Continuations of a probe, in tokens: does the model let a mask be given?"""
+TREE = 2048
+"""Tokens that are read at once, where prompts begin alike; their square is what attention takes."""
+
+PROBE = [Asked([3, 1, 4, 1], [1, 2, 3]), Asked([3, 1, 4, 1], [2, 3]), Asked([3, 1, 4, 2], [1])]
+"""Does the model let a mask be given?"""
 
 NEAR = 0.05
 """By so much of a probe's spread may its likelihoods differ from the plain ones: number formats differ by less."""
@@ -62,10 +66,11 @@ class LanguageModel:
         tokens: from texts and chats to ids.
     """
 
-    def __init__(self, folder: Path, *, name: str, max_tokens: int, placement: Placement | None = None) -> None:
+    def __init__(self, folder: Path, *, name: str, max_tokens: int | None, placement: Placement | None = None) -> None:
         self._folder = folder
         config = read_config(folder)
-        limit = int(config.get("max_position_embeddings") or config.get("n_positions") or max_tokens)
+        limit = int(config.get("max_position_embeddings") or config.get("n_positions") or USUAL)
+        max_tokens = min(USUAL, limit) if max_tokens is None else max_tokens
         if not 2 <= max_tokens <= limit:
             raise ConfigError(f"max_tokens={max_tokens} is out of range for {name}: 2 to {limit}")
         self._files = model_files(folder, folder) | _templates(folder) | licence_files(folder)
@@ -82,13 +87,13 @@ class LanguageModel:
 
     @classmethod
     def load(
-        cls, name_or_path: str = "smollm2", *, max_tokens: int = 2048, placement: Placement | None = None
+        cls, name_or_path: str = "smollm2", *, max_tokens: int | None = None, placement: Placement | None = None
     ) -> LanguageModel:
         """Open a causal language model by asset name, hub id or folder; a folder of one GGUF file is converted once.
 
         Args:
             name_or_path: an asset name, a hub id, or a folder.
-            max_tokens: tokens of a prompt and what follows it that are read.
+            max_tokens: tokens of a prompt and what follows it that are read; None: 2,048, or what the model reads.
             placement: where to run; the best of this machine if None.
 
         Raises:
@@ -138,7 +143,9 @@ class LanguageModel:
     def log_likelihood(
         self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[str]]
     ) -> list[Float32Array]:
-        """How likely each continuation of each prompt is; a prompt is read once for all of its own.
+        """How likely each continuation of each prompt is.
+
+        What neighbouring prompts have in common is read once, and so is a prompt for all of its continuations.
 
         Args:
             prompts: n prompts, in ids.
@@ -153,21 +160,22 @@ class LanguageModel:
             ConfigError: a prompt with a continuation is longer than `max_tokens`.
             ModelError: the model gave a likelihood that is not finite.
         """
-        asked = [[self.tokens.text(text) for text in texts] for texts in continuations]
-        for prompt, texts in zip(prompts, asked, strict=True):
-            self._check(len(prompt), max(map(len, texts), default=0))
+        asked = [
+            Asked(prompt, self.tokens.text(text))
+            for prompt, texts in zip(prompts, continuations, strict=True)
+            for text in texts
+        ]
+        for one in asked:
+            self._check(len(one.prompt), len(one.continuation))
         self._load()
-        if self._takes_mask:
-            found = self._together(prompts, asked)
-        else:
-            found = [plain_log_likelihoods(self._module, p, texts) for p, texts in zip(prompts, asked, strict=True)]
-        if not all(np.isfinite(part).all() for part in found):
+        read = self._together(asked) if self._takes_mask else self._alone(asked)
+        if not np.isfinite(read).all():
             raise ModelError(
                 f"{self.name} in {self.placement.dtype} gave a likelihood that is not finite; try dtype float32 "
                 "(LLMREC_DTYPE=float32)"
             )
-        self._count(prompts, asked)
-        return found
+        sizes = [len(texts) for texts in continuations]
+        return [read[end - size : end] for size, end in zip(sizes, np.cumsum(sizes), strict=True)]
 
     def generate(
         self,
@@ -227,25 +235,19 @@ class LanguageModel:
                 f"a prompt of {prompt} tokens with up to {more} behind it is longer than max_tokens={self.max_tokens}"
             )
 
-    def _together(self, prompts: Sequence[Sequence[int]], asked: Sequence[Sequence[list[int]]]) -> list[Float32Array]:
-        found = [np.zeros(len(texts), dtype=np.float32) for texts in asked]
-        parts = [
-            (owner, part)
-            for owner, (prompt, texts) in enumerate(zip(prompts, asked, strict=True))
-            for part in continued_parts(prompt, texts, CONTINUED)
-        ]
+    def _together(self, asked: Sequence[Asked]) -> Float32Array:
+        """Float32[n], what begins alike read once."""
+        every = list(trees(asked, TREE))
+        found = side_by_side(partial(log_likelihoods, self._module), every, self.placement)
+        self._count(asked, sum(len(tree.ids) for tree in every))
+        return np.concatenate([np.zeros(0, np.float32), *found])
 
-        def judge(one: tuple[int, Continued]) -> Float32Array:
-            return log_likelihoods(self._module, one[1])
+    def _alone(self, asked: Sequence[Asked]) -> Float32Array:
+        self._count(asked, sum(len(one.read) for one in asked))
+        return plain_log_likelihoods(self._module, asked)
 
-        for (owner, part), values in zip(parts, side_by_side(judge, parts, self.placement), strict=True):
-            found[owner][part.rows] = values
-        return found
-
-    def _count(self, prompts: Sequence[Sequence[int]], asked: Sequence[Sequence[list[int]]]) -> None:
-        given = sum(len(p) * len(texts) for p, texts in zip(prompts, asked, strict=True))
-        judged = sum(len(text) for texts in asked for text in texts)
-        read = sum(map(len, prompts)) + judged if self._takes_mask else given + judged
+    def _count(self, asked: Sequence[Asked], read: int) -> None:
+        given, judged = sum(len(one.prompt) for one in asked), sum(len(one.continuation) for one in asked)
         with self._lock:
             u = self._usage
             self._usage = Usage(u.prompts + given, u.continuations + judged, u.read + read, u.said)
@@ -290,12 +292,11 @@ def _module(folder: Path, placement: Placement) -> Any:
 
 
 def _takes_mask(module: Any) -> bool:
-    """Whether continuations side by side are as likely as each alone: not every architecture lets a mask be given."""
-    prompt = [3, 1, 4, 1]
-    plain = plain_log_likelihoods(module, prompt, PROBE)
+    """Whether sequences in a tree are as likely as each alone: not every architecture lets a mask be given."""
+    plain = plain_log_likelihoods(module, PROBE)
     try:
-        (part,) = continued_parts(prompt, PROBE, CONTINUED)
-        found = log_likelihoods(module, part)
+        (tree,) = trees(PROBE, TREE)
+        found = log_likelihoods(module, tree)
     except (TypeError, ValueError, RuntimeError, NotImplementedError, IndexError):
         return False
     return bool(np.allclose(found, plain, rtol=NEAR, atol=NEAR))

@@ -141,7 +141,7 @@ def test_a_folder_that_happens_to_have_an_assets_name_does_not_stand_in_for_it(t
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("minilmm", r"neither a folder nor a known asset \(minilm, ml-100k\).*did you mean 'minilm'\?"),
+        ("minilmm", r"neither a folder nor a known asset \(minilm, ml-100k, smollm2\).*did you mean 'minilm'\?"),
         ("./nothing", r"there is no folder ./nothing"),
         ("/a/b/c", "there is no folder /a/b/c"),
         ("owner/model", "there is no folder owner/model, and the model owner/model is in no cache"),

@@ -11,7 +11,7 @@ def make(files):
 
 
 def test_every_asset_is_pinned_and_credited():
-    assert sorted(ASSETS) == ["minilm", "ml-100k"]
+    assert sorted(ASSETS) == ["minilm", "ml-100k", "smollm2"]
     for name, asset in ASSETS.items():
         assert asset.name == name
         assert asset.license

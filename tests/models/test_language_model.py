@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from llmrec.errors import ConfigError, ModelError
 from llmrec.models import LanguageModel, Message, Placement
 from llmrec.models import language_model as module_of
-from llmrec.models._causal import continued_parts, plain_log_likelihoods
+from llmrec.models._causal import Asked, plain_log_likelihoods, trees
 from llmrec.testing.models import tiny_llama
 
 CPU = Placement("cpu", "float32")
@@ -58,7 +58,7 @@ def test_likelihoods_are_those_of_each_alone(model, folder):
 
 def test_parts_and_threads_change_nothing(model, monkeypatch):
     expected = model.log_likelihood(prompts_of(model), TEXTS)
-    monkeypatch.setattr(module_of, "CONTINUED", 3)
+    monkeypatch.setattr(module_of, "TREE", 3)
     monkeypatch.setenv("LLMREC_THREADS", "3")
     for found, whole in zip(model.log_likelihood(prompts_of(model), TEXTS), expected, strict=True):
         np.testing.assert_allclose(found, whole, atol=1e-4)
@@ -67,38 +67,49 @@ def test_parts_and_threads_change_nothing(model, monkeypatch):
 def test_a_model_that_takes_no_mask_reads_the_prompt_again(folder, model, monkeypatch):
     expected = model.log_likelihood(prompts_of(model), TEXTS)
     real = module_of.log_likelihoods
-    monkeypatch.setattr(module_of, "log_likelihoods", lambda module, part: real(module, part) + 1)
+    monkeypatch.setattr(module_of, "log_likelihoods", lambda module, tree: real(module, tree) + 1)
     other = load(folder)
     for found, whole in zip(other.log_likelihood(prompts_of(model), TEXTS), expected, strict=True):
         np.testing.assert_allclose(found, whole, atol=1e-4)
-    assert other.usage.read == other.usage.prompts + other.usage.continuations > model.usage.read
+    assert other.usage.read > model.usage.read
 
 
-def test_a_prompt_is_read_once(model):
-    (prompt,) = [model.chat(CHAT)]
-    model.log_likelihood([prompt], [[" yes"] * 20])
+def test_what_begins_alike_is_read_once(model):
+    prompt, yes = model.chat(CHAT), model.tokens.text(" a robot")
+    model.log_likelihood([prompt], [[" a robot"] * 20])
     assert model.usage.prompts == 20 * len(prompt)
-    assert model.usage.read == len(prompt) + 20 * len(model.tokens.text(" yes"))
+    assert model.usage.read == len(prompt) + len(yes) - 1
+    other = [*prompt[:-1], *model.tokens.text("x")]
+    read = model.usage.read
+    model.log_likelihood([prompt, other], [["x"], ["x"]])
+    assert model.usage.read - read == len(prompt) + 1
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 5), st.lists(st.integers(0, 6), min_size=1, max_size=12), st.integers(1, 15))
-def test_every_token_is_foretold_from_the_one_before(length, sizes, budget):
-    prompt, texts = list(range(length)), [[100 * row + place for place in range(n)] for row, n in enumerate(sizes, 1)]
-    parts = list(continued_parts(prompt, texts, budget))
-    assert np.concatenate([part.rows for part in parts]).tolist() == list(range(len(texts)))
-    for part in parts:
-        before = [int(part.ids[place]) for place in part.places]
-        expected = [(texts[row][:place] or prompt)[-1] for row in part.rows for place in range(len(texts[row]))]
-        assert before == expected
-        assert part.wanted.tolist() == [token for row in part.rows for token in texts[row]]
-        allowed = part.allowed()
-        for row in range(len(part.ids)):
-            seen = part.ids[allowed[row]].tolist()
-            own = part.ids[(part.parts == part.parts[row]) & (part.positions <= part.positions[row])].tolist()
-            assert seen == (own if part.parts[row] == 0 else prompt + own)
-        together = sum(len(texts[row]) for row in part.rows)
-        assert together <= budget or len(part.rows) == 1
+SEQUENCES = st.tuples(st.lists(st.integers(0, 2), min_size=1, max_size=6), st.lists(st.integers(0, 2), max_size=4))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(SEQUENCES, min_size=1, max_size=12), st.integers(1, 25))
+def test_every_token_is_foretold_from_those_before_it(sequences, budget):
+    asked = [Asked(*sequence) for sequence in sequences]
+    every = list(trees(asked, budget))
+    assert sum(tree.questions for tree in every) == len(asked)
+    left = iter(asked)
+    for tree in every:
+        allowed, ids, positions = tree.allowed(), np.array(tree.ids), tree.positions()
+        mine = [next(left) for _ in range(tree.questions)]
+        foretold = iter(zip(tree.places, tree.wanted, tree.owners, strict=True))
+        for number, one in enumerate(mine):
+            for place, token in enumerate(one.continuation):
+                row, wanted, owner = next(foretold)
+                assert (wanted, owner) == (token, number)
+                seen = np.flatnonzero(allowed[row])
+                assert ids[seen].tolist() == [*one.prompt, *one.continuation[:place]]
+                assert positions[seen].tolist() == list(range(len(seen)))
+        assert next(foretold, None) is None
+        assert len(tree.ids) <= budget or len(mine) == 1 or len(tree.ids) <= max(len(one.read) for one in mine)
+        starts = {tuple(one.read[:end]) for one in mine for end in range(1, len(one.read) + 1)}
+        assert len(tree.ids) == len(starts), "what begins alike is there once"
 
 
 def test_chats_are_those_of_transformers(model, folder):
@@ -221,4 +232,6 @@ def test_what_is_no_language_model_is_an_error(folder, tmp_path):
 
 def test_plain_likelihoods_of_nothing(model):
     model._load()
-    assert plain_log_likelihoods(model._module, [3], [[], []]).tolist() == [0, 0]
+    assert plain_log_likelihoods(model._module, [Asked([3], []), Asked([4], [])]).tolist() == [0, 0]
+    assert model.log_likelihood([], []) == []
+    assert model.log_likelihood([[3]], [[]])[0].tolist() == []

@@ -16,6 +16,7 @@ MODULES = (
     "cross_encoder",
     "frontier",
     "growth",
+    "language_model",
     "quality",
     "sasrec",
     "throughput",
