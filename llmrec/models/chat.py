@@ -21,7 +21,7 @@ class Message:
 
     Attributes:
         role: who speaks.
-        text: what is said; a control token in it, such as "<|im_end|>", is so many signs of text.
+        text: what is said; a control token in it, such as ``<|im_end|>``, is so many signs of text.
     """
 
     role: Literal["system", "user", "assistant"]
