@@ -53,4 +53,4 @@ def test_the_wheel_works_in_a_fresh_environment_outside_the_repository(wheel, tm
     assert count == len(list((ROOT / "prompts").glob("*/*.toml")))
     assert {"ease", "dense", "cross_encoder", "rrf", "seen"} <= set(components)
     assets = json.loads(run(str(python), "-m", "llmrec", "assets", "--json", cwd=tmp_path))
-    assert {asset["name"] for asset in assets} == {"minilm", "ml-100k"}
+    assert {asset["name"] for asset in assets} == {"minilm", "ml-100k", "smollm2"}
