@@ -38,7 +38,7 @@ def as_markdown(found: Mapping[str, Any]) -> str:
         "Reranking reads a history once for all candidates, by a model tuned to it on the same lists as the plain one. "
         f"Of the 10 best of its weights in float32, pair by pair, {overlaps['ours']:.0%} are ours; of the plain "
         f"reranker's, pairs read whole, {overlaps['ours, pairs whole']:.0%} (bfloat16 in one line: "
-        f"{overlaps['plain bfloat16']:.0%}).",
+        f"{overlaps['plain bfloat16']:.0%}); over {rerank['top_10_lists']} lists.",
         f"One `recommend`: p50 {recommend['p50_milliseconds']:.0f} ms, p95 {recommend['p95_milliseconds']:.0f} ms.",
         f"Peak memory: ours {found['memory']['ours'] / 1e9:.2f} GB, plain {found['memory']['plain'] / 1e9:.2f} GB.",
     ]

@@ -24,7 +24,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def measure(task: Task, args: argparse.Namespace) -> dict[str, Any]:
     texts = [task.texts[row] for row in rng.permutation(len(task.texts))[: args.texts]]
     parts = {
         "encode": _encode(task, texts, ours, plain, args.rounds),
-        "rerank": _rerank(task, ours["int8"], plain, args.rounds),
+        "rerank": _rerank(task, ours["int8"], plain, args),
         "retrieve": _retrieve(task, ours["int8"], plain["plain"], args.rounds),
         "recommend": _recommend(task, ours["int8"], plain, args.rounds),
     }
@@ -170,24 +170,22 @@ def _quality(task: Task, ours: Mapping[str, Ours], plain: Any) -> dict[str, Any]
     return found
 
 
-def _rerank(task: Task, ours: Ours, plain: Mapping[str, Any], rounds: int) -> dict[str, Any]:
+def _rerank(task: Task, ours: Ours, plain: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     """100 candidates of dense retrieval for a history of ten items, the same texts for all."""
     from _plain import masked_scores as masked
 
     asked = []
-    for history in task.histories[: max(rounds, 1)]:
+    for history in task.histories[: args.lists]:
         items = ours.retrieve(history, CANDIDATES)
         asked.append(("; ".join(task.texts[item] for item in reversed(history)), [task.texts[item] for item in items]))
-    ask: dict[str, Callable[..., Any]] = {"ours": ours.rerank, "ours, pairs whole": ours.rerank_whole}
-    ask |= {name: side.rerank for name, side in plain.items()}
-    scores: dict[str, dict[int, Any]] = {name: {} for name in ask}
-
-    def way(name: str) -> Callable[[int], Any]:
-        return lambda turn: scores[name].__setitem__(turn, ask[name](*asked[turn % len(asked)]))
-
-    taken = alternated({name: way(name) for name in ask}, rounds)
-    exact = {turn: masked(task.shared, *asked[turn % len(asked)], task.pair_tokens) for turn in scores["ours"]}
+    ways: dict[str, Callable[..., Any]] = {"ours": ours.rerank, "ours, pairs whole": ours.rerank_whole}
+    ways |= {name: side.rerank for name, side in plain.items()}
+    taken = alternated(
+        {n: lambda turn, ask=ask: ask(*asked[turn % len(asked)]) for n, ask in ways.items()}, args.rounds
+    )
     tokens = [ours.scorer.count_tokens([user])[0] + ours.scorer.count_tokens(items) + 3 for user, items in asked]
+    scores = {name: [ask(*one) for one in asked] for name, ask in ways.items()}
+    exact = [masked(task.shared, *one, task.pair_tokens) for one in asked]
     return {
         "candidates": CANDIDATES,
         "tokens_per_pair": float(np.minimum(np.concatenate(tokens), task.pair_tokens).mean()),
@@ -195,13 +193,14 @@ def _rerank(task: Task, ours: Ours, plain: Mapping[str, Any], rounds: int) -> di
         "ratio": compared(taken, "ours", "plain"),
         "ratio_whole": compared(taken, "ours, pairs whole", "plain"),
         "ratio_to_plain_bfloat16": compared(taken, "ours", "plain bfloat16"),
-        "top_10_overlap": {name: overlap(scores[name], exact if name == "ours" else scores["plain"]) for name in ask},
+        "top_10_lists": len(asked),
+        "top_10_overlap": {name: overlap(scores[name], exact if name == "ours" else scores["plain"]) for name in ways},
     }
 
 
-def overlap(scores: Mapping[int, Any], exact: Mapping[int, Any]) -> float:
-    """How many of the 10 best, on average over turns, are the same."""
-    best = [[set(np.argsort(-side[turn])[:K]) for turn in exact] for side in (scores, exact)]
+def overlap(scores: Sequence[Any], exact: Sequence[Any]) -> float:
+    """How many of the 10 best, on average over lists, are the same."""
+    best = [[set(np.argsort(-one)[:K]) for one in side] for side in (scores, exact)]
     return float(np.mean([len(a & b) / K for a, b in zip(*best, strict=True)]))
 
 
@@ -274,6 +273,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--shared", type=Path, help="the same for one that reads a history once")
     parser.add_argument("--pair-tokens", type=int, default=160, help="tokens of a pair that are read")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--lists", type=int, default=30, help="lists that say how many of the 10 best stay")
     parser.add_argument("--texts", type=int, default=3000, help="texts to encode in a round")
     parser.add_argument("--work", type=Path, default=Path("runs/speed"), help="keeps the tuned cross-encoder")
     parser.add_argument("--json", action="store_true")

@@ -27,6 +27,8 @@ two cores and other tenants, so ratios of one run are what counts, with their ra
 million items is on [a page of its own](growth.md).
 """
 
+PIPELINE = "The bundle's pipeline is `scripts/bench/configs/{}.toml`.\n"
+
 
 def main() -> None:
     """Read, write."""
@@ -43,7 +45,7 @@ def main() -> None:
         lines += ["![times as fast as the plain pipeline](speed.png)", ""]
     for path in sorted(folder.glob("throughput-*.json")):
         name = path.stem.removeprefix("throughput-")
-        lines += [f"## Lists for all users: {name}\n", _command("throughput.py", "BUNDLE")]
+        lines += [f"## Lists for all users: {name}\n", _command("throughput.py", "BUNDLE"), PIPELINE.format(name)]
         lines += [throughput.as_table(_read(path)), ""]
     if (folder / "startup.json").exists():
         lines += ["## From the start of a process to the first answer\n", _command("startup.py", "BUNDLE ...")]
