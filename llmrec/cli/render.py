@@ -39,6 +39,9 @@ __all__ = ["render"]
 SHOWN = 3
 """Items or users that are shown where none are named."""
 
+PAIRED = ("pair", "chat")
+"""Kinds of templates that write a user and an item."""
+
 FINGERPRINT = 12
 """Hex digits of a fingerprint on the screen: enough to tell templates apart."""
 
@@ -231,7 +234,7 @@ def _open(
     from llmrec.retrieve.dense import DenseConfig
     from llmrec.train.pair_config import CrossEncoderConfig
 
-    if template.kind != "pair":
+    if template.kind not in PAIRED:
         reader = TextReader.load(encoder, max_tokens=max_tokens or DenseConfig().max_tokens, progress=say)
         return reader, dict.fromkeys(("user", "item"), reader.text_budget)
     usual = CrossEncoderConfig()
@@ -267,7 +270,7 @@ def _users(
     from llmrec.text import render_users
 
     names, queries = asked
-    part = "user" if template.kind == "pair" else "text"
+    part = "user" if template.kind in PAIRED else "text"
     users = render_users(template, source.catalog, queries, limit, reader, part)
     shown = _shown("user", names, users.texts, reader, limit)
     lengths = queries.offsets[1:] - queries.offsets[:-1]
@@ -281,7 +284,7 @@ def _items(template: Template, catalog: Catalog, item: str | None, reader: TextR
     from llmrec.text import render_items
 
     names = list(islice(catalog.items, SHOWN)) if item is None else split_ids(item, "--item")
-    part = "item" if template.kind == "pair" else "text"
+    part = "item" if template.kind in PAIRED else "text"
     return _shown("item", names, render_items(template, catalog, catalog.items.rows(names), part), reader, limit)
 
 
@@ -325,7 +328,7 @@ def _as_json(template: Template, reader: TextReader, share: float, shown: Sequen
 
 
 def _print(console: Console, template: Template, reader: TextReader, share: float, shown: Sequence[Shown]) -> None:
-    what = "pair" if template.kind == "pair" else "text"
+    what = "pair" if template.kind in PAIRED else "text"
     for line in (
         f"template {template.name}, version {template.version}, {template.fingerprint[:FINGERPRINT]}",
         f"model {reader.name} reads {reader.max_tokens} tokens of a {what}, {reader.text_budget} of them text; "
@@ -336,7 +339,7 @@ def _print(console: Console, template: Template, reader: TextReader, share: floa
         read, rest = entry.pieces[: entry.limit], entry.pieces[entry.limit :]
         end = [f"|| {' '.join(rest)}"] if rest else []
         console.print()
-        console.print(printable(_heading(entry, template.kind == "pair")), style="bold", soft_wrap=True)
+        console.print(printable(_heading(entry, template.kind in PAIRED)), style="bold", soft_wrap=True)
         console.print(printable(f"  {entry.text or '(empty)'}"), soft_wrap=True)
         console.print(printable(f"  {' '.join([*read, *end])}"), style="dim", soft_wrap=True)
 

@@ -81,6 +81,11 @@ class ChatTokenizer:
                 ids += self._tokenizer(part, add_special_tokens=False)["input_ids"]
         return ids
 
+    def cut(self, text: str, count: int) -> str:
+        """The text, or as much of it as its first so many tokens hold."""
+        ids = self.text(text)
+        return text if len(ids) <= count else self.read(ids[:count]).rstrip("\ufffd")
+
     def read(self, ids: Sequence[int]) -> str:
         """Text of ids, control tokens left out."""
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)

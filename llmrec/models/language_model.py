@@ -20,7 +20,7 @@ from llmrec.models._network import side_by_side
 from llmrec.models.chat import ChatTokenizer, Message
 from llmrec.models.device import Placement, best_placement
 from llmrec.models.quiet import quiet_transformers
-from llmrec.types import Float32Array
+from llmrec.types import Float32Array, Int32Array
 
 __all__ = ["LanguageModel", "Usage"]
 
@@ -140,8 +140,12 @@ class LanguageModel:
         """Ids of a chat up to the assistant's answer; see `ChatTokenizer.chat`."""
         return self.tokens.chat(messages)
 
+    def count_tokens(self, texts: Sequence[str]) -> Int32Array:
+        """Int32[n]: tokens of each text."""
+        return np.fromiter((len(self.tokens.text(text)) for text in texts), np.int32, len(texts))
+
     def log_likelihood(
-        self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[str]]
+        self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[str]], *, ended: bool = False
     ) -> list[Float32Array]:
         """How likely each continuation of each prompt is.
 
@@ -150,6 +154,8 @@ class LanguageModel:
         Args:
             prompts: n prompts, in ids.
             continuations: for each, texts that may follow it, as they would stand there, a space in front included.
+            ended: whether the end of what the model says belongs to a text: else "Alien" is as likely as all that
+                begins so.
 
         Returns:
             For each prompt Float32[m]: the natural logarithm of the chance that the model gives to the tokens of each
@@ -160,8 +166,9 @@ class LanguageModel:
             ConfigError: a prompt with a continuation is longer than `max_tokens`.
             ModelError: the model gave a likelihood that is not finite.
         """
+        end = list(self.tokens.end[:1]) if ended else []
         asked = [
-            Asked(prompt, self.tokens.text(text))
+            Asked(prompt, self.tokens.text(text) + end)
             for prompt, texts in zip(prompts, continuations, strict=True)
             for text in texts
         ]

@@ -18,7 +18,7 @@ from llmrec.types import BoolArray, Int32Array, Int64Array, Queries
 if TYPE_CHECKING:
     from llmrec.data import Catalog
 
-__all__ = ["RenderedUsers", "TokenCounter", "render_items", "render_users"]
+__all__ = ["RenderedUsers", "TokenCounter", "render_items", "render_system", "render_users"]
 
 # Stands for an entry when the tokens around the entries are counted. Fixed, so that a user's text never
 # depends on who else is in the batch.
@@ -107,6 +107,16 @@ def render_users(
     entries = _render(template, "entry", contexts(columns, int(places.max(initial=-1)) + 1))
     people = list(contexts(user_values(template, queries), len(queries)))
     return _Work(template, part, budget, counter, queries.offsets, places, entries, people).fit()
+
+
+def render_system(template: Template) -> str:
+    """What a chat template tells the model before anybody speaks.
+
+    Raises:
+        TemplateError: it is no chat template.
+    """
+    _check_part(template, "system", "user")
+    return _render(template, "system", [{}])[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from llmrec.text._jinja import undeclared_names
 
 __all__ = ["Field", "Kind", "Scope", "Template"]
 
-Kind = Literal["item", "user", "pair"]
+Kind = Literal["item", "user", "pair", "chat"]
 Scope = Literal["item", "user", "interaction"]
 
 # The parts of each kind, and whether a part sees an item's fields or a user's. An entry also sees the interaction's.
@@ -22,6 +22,7 @@ PARTS: Mapping[str, Mapping[str, Scope]] = {
     "item": {"text": "item"},
     "user": {"entry": "item", "text": "user"},
     "pair": {"entry": "item", "user": "user", "item": "item"},
+    "chat": {"system": "user", "entry": "item", "user": "user", "item": "item"},
 }
 # What every user part sees beside the profile.
 GIVEN = ("history", "wish")
@@ -48,7 +49,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """How an item, a user or a pair of both is written as text.
+    """How an item, a user, a pair of both or a chat about them is written as text.
 
     All values are text. In an item part ("text" of an item template, "entry", "item") they are the declared
     fields of scope "item"; "entry" also reads the declared fields of scope "interaction": how the user rated
@@ -58,11 +59,12 @@ class Template:
 
     Attributes:
         name: such as "item/title".
-        kind: "item", "user" or "pair".
+        kind: "item", "user", "pair" or "chat".
         version: raised by the author when the text changes.
         description: what it is for.
         fields: what it reads, by name.
-        parts: Jinja source by part: item {"text"}, user {"entry", "text"}, pair {"entry", "user", "item"}.
+        parts: Jinja source by part: item {"text"}, user {"entry", "text"}, pair {"entry", "user", "item"}, chat those
+            of a pair and "system": what the model is told before, which reads no field.
         language: code of the language of its own words, such as "en" or "zh".
 
     Raises:
@@ -110,7 +112,7 @@ class Template:
             )
 
     def _check_part(self, part: str, scope: Scope) -> None:
-        known = [*self.fields_of(scope), *(GIVEN if scope == "user" else ())]
+        known = [] if part == "system" else [*self.fields_of(scope), *(GIVEN if scope == "user" else ())]
         known += self.fields_of("interaction") if part == "entry" else {}
         try:
             unknown = sorted(undeclared_names(self.parts[part]) - set(known))

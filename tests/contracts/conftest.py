@@ -40,6 +40,7 @@ from llmrec.retrieve import (
 )
 from llmrec.testing.contracts import reload
 from llmrec.testing.fusion import learned_fusion
+from llmrec.testing.models import tiny_llama
 from llmrec.text import load_template
 from llmrec.types import Candidates
 
@@ -76,6 +77,17 @@ def _log_model(fit, config, **options):
 def _pairs(get):
     model, template = PairScorer.load(str(get("pair_model"))), load_template("pair/history")
     return CrossEncoder("cross_encoder", model, template, 20, get("catalog"))
+
+
+def _language(name):
+    def make(get):
+        component = find_component(name)
+        folder = tiny_llama(get("work") / "llama", words=["yes", "no", "red", "night"])
+        context = FitContext(name, get("catalog"), get("interactions"))
+        settings = {"model": str(folder), "max_tokens": 400, "item_tokens": 40}
+        return component.fit(context, component.config.model_validate(settings))
+
+    return make
 
 
 def _policy(name, **settings):
@@ -117,7 +129,11 @@ MAKERS = {
         "dense/ivfpq": lambda get: _dense(get, index="ivfpq"),
         "dense/user text": lambda get: _dense(get, user_template="user/recent"),
     },
-    "scorer": {"cross_encoder": _pairs},
+    "scorer": {
+        "cross_encoder": _pairs,
+        "yes_no": _language("yes_no"),
+        "title_likelihood": _language("title_likelihood"),
+    },
     "fusion": {
         "rrf": lambda get: ReciprocalRankFusion("rrf", RrfConfig(), {"ease": 1.0, "dense": 0.5, "popularity": 0.0}),
         "rrf/min-max": lambda get: ReciprocalRankFusion(

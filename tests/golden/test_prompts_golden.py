@@ -58,7 +58,9 @@ def rendered(name):
     template = load_template(name)
     out = {"version": template.version, "fingerprint": template.fingerprint}
     for label, catalog in make_catalogs().items():
-        parts = {"item": ["text"], "user": ["entry"], "pair": ["entry", "item"]}[template.kind]
+        parts = {"item": ["text"], "user": ["entry"], "pair": ["entry", "item"], "chat": ["entry", "item"]}[
+            template.kind
+        ]
         texts = {part: render_items(template, catalog, part=part) for part in parts}
         if template.kind != "item":
             part = "text" if template.kind == "user" else "user"

@@ -18,7 +18,9 @@ TEMPLATES = {template.name: template for template in list_templates()}
 ITEM_PARTS = [
     (name, part)
     for name, template in TEMPLATES.items()
-    for part in {"item": ["text"], "user": ["entry"], "pair": ["entry", "item"]}[template.kind]
+    for part in {"item": ["text"], "user": ["entry"], "pair": ["entry", "item"], "chat": ["entry", "item"]}[
+        template.kind
+    ]
 ]
 USER_PARTS = [
     (name, "text" if template.kind == "user" else "user")

@@ -1,0 +1,257 @@
+"""Reranking with a causal language model: how likely it finds a yes, or an item's name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from pydantic import Field
+
+from llmrec.component import Component, ComponentConfig, FitContext
+from llmrec.data import Catalog
+from llmrec.errors import ConfigError
+from llmrec.models import LanguageModel, Message
+from llmrec.rerank.cross_encoder import Pairs, render_pairs
+from llmrec.text import Template, load_template, render_system
+from llmrec.types import BoolArray, Float32Array, Int32Array, Int64Array, Queries, State
+
+__all__ = ["TITLE", "YES_NO", "LanguageConfig", "Title", "TitleConfig", "YesNo", "YesNoConfig"]
+
+
+class LanguageConfig(ComponentConfig):
+    """Settings of a language model that reads a history and an item.
+
+    Attributes:
+        model: a named model, a folder, or a hub id.
+        template: a chat template.
+        max_tokens: limit on a chat's length, the answer included.
+        item_tokens: tokens kept for the item; the history gets the rest.
+    """
+
+    model: str = "smollm2"
+    template: str = "chat/yes-no"
+    max_tokens: int = Field(default=512, ge=64)
+    item_tokens: int = Field(default=48, ge=4)
+
+
+class YesNoConfig(LanguageConfig):
+    """Settings of `YesNo`.
+
+    Attributes:
+        yes: the answer that is for an item.
+        no: the one against it.
+    """
+
+    yes: str = Field(default="Yes", min_length=1)
+    no: str = Field(default="No", min_length=1)
+
+
+class TitleConfig(LanguageConfig):
+    """Settings of `Title`.
+
+    Attributes:
+        length_power: a likelihood is divided by its number of tokens to this power; 0: long names lose.
+        prior_weight: how much of the likelihood without a history is taken off: of what the model finds likely anyway.
+    """
+
+    template: str = "chat/next"
+    length_power: float = Field(default=0.5, ge=0, le=1)
+    prior_weight: float = Field(default=1.0, ge=0, le=1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reader:
+    """How histories and items are put to a language model.
+
+    Attributes:
+        model: the model.
+        template: a chat template.
+        item_tokens: tokens kept for the item.
+        catalog: all items.
+    """
+
+    model: LanguageModel
+    template: Template
+    item_tokens: int
+    catalog: Catalog
+
+    @classmethod
+    def of(cls, config: LanguageConfig, catalog: Catalog) -> Self:
+        """Open the model and the template; ConfigError if the template is of another kind."""
+        template = load_template(config.template)
+        if template.kind != "chat":
+            raise ConfigError(f"template {template.name} is of kind {template.kind!r}; a language model needs a chat")
+        return cls(
+            LanguageModel.load(config.model, max_tokens=config.max_tokens), template, config.item_tokens, catalog
+        )
+
+    def asked(self, queries: Queries, items: Int32Array) -> tuple[Int64Array, Int64Array]:
+        """Which cells are scored: rows and places of items, of queries with a history or a wish."""
+        known = (np.diff(queries.offsets) > 0) | queries.wishes
+        rows, places = np.nonzero((items >= 0) & known[:, None])
+        return rows.astype(np.int64), places.astype(np.int64)
+
+    def pairs(self, queries: Queries, rows: Int64Array, items: Int32Array) -> Pairs:
+        """The texts of m users and items; users are cut to what the item and the chat around leave over."""
+        around = len(self.chat(""))
+        distinct, local = np.unique(rows, return_inverse=True)
+        budget = self.model.max_tokens - around - self.item_tokens - ANSWER
+        if budget < 1:
+            raise ConfigError(
+                f"max_tokens={self.model.max_tokens} leaves no room for a user beside {around} tokens of the chat and "
+                f"{self.item_tokens} of the item"
+            )
+        found = render_pairs(self.template, self.catalog, queries.take(distinct), local, items, self.model, budget)
+        return replace(found, items=[self.model.tokens.cut(text, self.item_tokens) for text in found.items])
+
+    def chat(self, text: str) -> list[int]:
+        """Ids of a chat with one message of the user's."""
+        said = render_system(self.template)
+        system = [Message("system", said)] if said else []
+        return self.model.chat([*system, Message("user", text)])
+
+    def state(self, settings: ComponentConfig) -> State:
+        """Settings, the template and the model's files."""
+        config = {"settings": settings.model_dump(), "template": self.template.to_dict()}
+        return State(config, {}, {f"model/{name}": path for name, path in self.model.files().items()})
+
+    @classmethod
+    def from_state(cls, state: State, config: LanguageConfig, catalog: Catalog) -> Self:
+        """Bring it back."""
+        model = LanguageModel.load(str(state.files["model/config.json"].parent), max_tokens=config.max_tokens)
+        return cls(model, Template.from_dict(state.config["template"]), config.item_tokens, catalog)
+
+
+ANSWER = 8
+"""Tokens that are kept for an answer and what separates texts."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _OfTexts:
+    """What scorers that read texts have in common: they know items by nothing else."""
+
+    name: str
+    config: Any
+    reader: Reader
+
+    def with_items(self, catalog: Catalog, changed: Int32Array) -> Self:
+        """Return the same scorer over another state of the catalog: items are read when they are scored."""
+        return replace(self, reader=replace(self.reader, catalog=catalog))
+
+    def forgetting(self, items: BoolArray) -> Self:
+        """Return the scorer as it is: it knows items by their texts alone."""
+        return self
+
+    def state(self) -> State:
+        """Return the settings, the template and the model's files."""
+        return self.reader.state(self.config)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class YesNo(_OfTexts):
+    """Scores an item by how much likelier a yes is than a no, asked whether it suits.
+
+    As Bao et al. ask, "TALLRec: An Effective and Efficient Tuning Framework to Align Large Language Model with
+    Recommendation", RecSys 2023.
+
+    Attributes:
+        name: the score column.
+        config: its settings.
+        reader: the model, and how it is asked.
+    """
+
+    component: ClassVar[str] = "yes_no"
+    config: YesNoConfig
+
+    def score(self, queries: Queries, items: Int32Array) -> Float32Array:
+        """Return differences of log-likelihoods, Float32[n, k]; NaN at pads, and without a history and a wish."""
+        scores = np.full(items.shape, np.nan, dtype=np.float32)
+        rows, places = self.reader.asked(queries, items)
+        if len(rows):
+            pairs = self.reader.pairs(queries, rows, items[rows, places])
+            prompts = [self.reader.chat(f"{user}\n{item}") for user, item in pairs.texts()]
+            answers = [self.config.yes, self.config.no]
+            found = np.stack(self.reader.model.log_likelihood(prompts, [answers] * len(prompts)))
+            scores[rows, places] = found[:, 0] - found[:, 1]
+        return scores
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Title(_OfTexts):
+    """Scores an item by how likely its name is as the answer to what comes next.
+
+    The likelihood without a history is taken off, so that what is famous or simply common does not win by that
+    (Holtzman et al., "Surface Form Competition", EMNLP 2021), and the rest is divided by a power of its length.
+
+    Attributes:
+        name: the score column.
+        config: its settings.
+        reader: the model, and how it is asked.
+    """
+
+    component: ClassVar[str] = "title_likelihood"
+    config: TitleConfig
+
+    def score(self, queries: Queries, items: Int32Array) -> Float32Array:
+        """Return calibrated log-likelihoods, Float32[n, k]; NaN at pads, and without a history and a wish."""
+        scores = np.full(items.shape, np.nan, dtype=np.float32)
+        rows, places = self.reader.asked(queries, items)
+        if len(rows) == 0:
+            return scores
+        model, pairs = self.reader.model, self.reader.pairs(queries, rows, items[rows, places])
+        names = list(pairs.items)
+        lengths = model.count_tokens(names).astype(np.float32) + 1  # its end is foretold too
+        prior = np.zeros(len(names), dtype=np.float32)
+        if self.config.prior_weight:
+            (prior,) = model.log_likelihood([self.reader.chat(self._nobody())], [names], ended=True)
+        for user, cells in _by_user(pairs.user_rows):
+            shown = pairs.item_rows[cells]
+            (found,) = model.log_likelihood(
+                [self.reader.chat(pairs.users[user])], [[names[item] for item in shown]], ended=True
+            )
+            found = (found - self.config.prior_weight * prior[shown]) / lengths[shown] ** self.config.length_power
+            scores[rows[cells], places[cells]] = found
+        return scores
+
+    def _nobody(self) -> str:
+        """What is asked when nothing is known."""
+        from llmrec.text import render_users
+
+        reader = self.reader
+        nobody = Queries.from_lists([[]])
+        budget = reader.model.max_tokens
+        return render_users(reader.template, reader.catalog, nobody, budget, reader.model, "user").texts[0]
+
+
+def _by_user(rows: Int64Array) -> Iterator[tuple[int, Int64Array]]:
+    """Users, and which cells are theirs."""
+    order = np.argsort(rows, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(rows[order])) + 1, len(order))
+    start = 0
+    for end in ends.tolist():
+        yield int(rows[order[start]]), order[start:end].astype(np.int64)
+        start = end
+
+
+def _fit_yes_no(context: FitContext, config: YesNoConfig) -> YesNo:
+    return YesNo(context.name, config, Reader.of(config, context.catalog))
+
+
+def _load_yes_no(name: str, state: State, catalog: Catalog) -> YesNo:
+    config = YesNoConfig.model_validate(state.config["settings"])
+    return YesNo(name, config, Reader.from_state(state, config, catalog))
+
+
+def _fit_title(context: FitContext, config: TitleConfig) -> Title:
+    return Title(context.name, config, Reader.of(config, context.catalog))
+
+
+def _load_title(name: str, state: State, catalog: Catalog) -> Title:
+    config = TitleConfig.model_validate(state.config["settings"])
+    return Title(name, config, Reader.from_state(state, config, catalog))
+
+
+YES_NO = Component("scorer", YesNoConfig, _fit_yes_no, _load_yes_no)
+TITLE = Component("scorer", TitleConfig, _fit_title, _load_title)
