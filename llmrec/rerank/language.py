@@ -205,7 +205,7 @@ class Title(_OfTexts):
         lengths = model.count_tokens(names).astype(np.float32) + 1  # its end is foretold too
         prior = np.zeros(len(names), dtype=np.float32)
         if self.config.prior_weight:
-            (prior,) = model.log_likelihood([self.reader.chat(self._nobody())], [names], ended=True)
+            (prior,) = model.log_likelihood([self.reader.chat("")], [names], ended=True)
         for user, cells in _by_user(pairs.user_rows):
             shown = pairs.item_rows[cells]
             (found,) = model.log_likelihood(
@@ -214,15 +214,6 @@ class Title(_OfTexts):
             found = (found - self.config.prior_weight * prior[shown]) / lengths[shown] ** self.config.length_power
             scores[rows[cells], places[cells]] = found
         return scores
-
-    def _nobody(self) -> str:
-        """What is asked when nothing is known."""
-        from llmrec.text import render_users
-
-        reader = self.reader
-        nobody = Queries.from_lists([[]])
-        budget = reader.model.max_tokens
-        return render_users(reader.template, reader.catalog, nobody, budget, reader.model, "user").texts[0]
 
 
 def _by_user(rows: Int64Array) -> Iterator[tuple[int, Int64Array]]:

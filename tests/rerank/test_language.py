@@ -79,7 +79,7 @@ def test_a_name_is_weighed_against_what_is_likely_anyway(folder):
     )
     scorer = title(folder)
     model, system = scorer.reader.model, Message("system", render_system(scorer.reader.template))
-    nobody = model.chat([system, Message("user", "What do they choose next?")])
+    nobody = model.chat([system, Message("user", "")])
     (likely,) = model.log_likelihood([nobody], [["Alien", "Aliens"]], ended=True)
     np.testing.assert_allclose(raw - prior, likely, atol=1e-3)
     np.testing.assert_allclose(both, prior / (model.count_tokens(["Alien", "Aliens"]) + 1), atol=1e-3)

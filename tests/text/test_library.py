@@ -14,7 +14,7 @@ def test_names_kinds_and_folders_agree():
 
 
 def test_unknown_name_names_the_nearest():
-    with pytest.raises(TemplateError, match=r"'item/titel'; did you mean 'item/title'\? Known are: item/"):
+    with pytest.raises(TemplateError, match=r"'item/titel'; did you mean 'item/title'\? Known are: chat/"):
         load_template("item/titel")
 
 

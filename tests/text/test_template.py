@@ -34,7 +34,8 @@ def test_bad_jinja_names_the_template_the_part_and_the_line():
         ("item", {"text": "", "entry": ""}, "needs the parts text, but has entry, text"),
         ("user", {"text": ""}, "needs the parts entry, text"),
         ("pair", {"user": "", "item": ""}, "needs the parts entry, user, item"),
-        ("chat", {"text": ""}, "'chat' is not one of item, user, pair"),
+        ("chat", {"user": "", "item": ""}, "needs the parts system, entry, user, item"),
+        ("list", {"text": ""}, "'list' is not one of item, user, pair, chat"),
     ],
 )
 def test_parts_must_be_those_of_the_kind(kind, parts, message):
