@@ -53,6 +53,14 @@ def pair_model(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def causal_model(tmp_path_factory):
+    """The folder of a tiny random causal language model."""
+    from llmrec.testing.models import tiny_llama
+
+    return tiny_llama(tmp_path_factory.mktemp("causal"), words=["yes", "no", "red", "night"])
+
+
+@pytest.fixture(scope="session")
 def hybrid_config(bert):
     """Popularity, EASE and dense retrieval in one stage."""
     dense = {"encoder": str(bert), "item_template": "item/title"}

@@ -40,7 +40,6 @@ from llmrec.retrieve import (
 )
 from llmrec.testing.contracts import reload
 from llmrec.testing.fusion import learned_fusion
-from llmrec.testing.models import tiny_llama
 from llmrec.text import load_template
 from llmrec.types import Candidates
 
@@ -82,9 +81,8 @@ def _pairs(get):
 def _language(name):
     def make(get):
         component = find_component(name)
-        folder = tiny_llama(get("work") / "llama", words=["yes", "no", "red", "night"])
         context = FitContext(name, get("catalog"), get("interactions"))
-        settings = {"model": str(folder), "max_tokens": 400, "item_tokens": 40}
+        settings = {"model": str(get("causal_model")), "max_tokens": 400, "item_tokens": 40}
         return component.fit(context, component.config.model_validate(settings))
 
     return make
