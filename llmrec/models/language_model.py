@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -162,8 +162,7 @@ class LanguageModel:
             text, one after the other; 0 for an empty one.
 
         Raises:
-            DataError: a prompt is empty.
-            ConfigError: a prompt with a continuation is longer than `max_tokens`.
+            ConfigError: a prompt is empty, or longer than `max_tokens` with a continuation.
             ModelError: the model gave a likelihood that is not finite.
         """
         end = list(self.tokens.end[:1]) if ended else []
@@ -203,18 +202,14 @@ class LanguageModel:
             n texts, control tokens left out.
 
         Raises:
-            ConfigError: a prompt with an answer would be longer than `max_tokens`.
+            ConfigError: a prompt is empty, or would be longer than `max_tokens` with an answer.
         """
         for prompt in prompts:
             self._check(len(prompt), max_new_tokens)
         self._load()
         said = [self._said(prompt, max_new_tokens, allowed) for prompt in prompts]
         read = sum(map(len, prompts))
-        with self._lock:
-            usage = self._usage
-            self._usage = replace(
-                usage, prompts=usage.prompts + read, read=usage.read + read, said=usage.said + sum(map(len, said))
-            )
+        self._count(Usage(prompts=read, read=read, said=sum(map(len, said))))
         return [self.tokens.read(ids) for ids in said]
 
     def _said(self, prompt: Sequence[int], count: int, allowed: Callable[[list[int]], list[int]] | None) -> list[int]:
@@ -245,19 +240,19 @@ class LanguageModel:
     def _together(self, asked: Sequence[Asked]) -> Float32Array:
         """Float32[n], what begins alike read once."""
         every = list(trees(asked, TREE))
-        found = side_by_side(partial(log_likelihoods, self._module), every, self.placement)
-        self._count(asked, sum(len(tree.ids) for tree in every))
+        judge = partial(log_likelihoods, self._module)
+        # one tree alone is long enough for all threads at once
+        found = [judge(every[0])] if len(every) == 1 else side_by_side(judge, every, self.placement)
+        self._count(_usage(asked, sum(len(tree.ids) for tree in every)))
         return np.concatenate([np.zeros(0, np.float32), *found])
 
     def _alone(self, asked: Sequence[Asked]) -> Float32Array:
-        self._count(asked, sum(len(one.read) for one in asked))
+        self._count(_usage(asked, sum(len(one.read) for one in asked)))
         return plain_log_likelihoods(self._module, asked)
 
-    def _count(self, asked: Sequence[Asked], read: int) -> None:
-        given, judged = sum(len(one.prompt) for one in asked), sum(len(one.continuation) for one in asked)
+    def _count(self, more: Usage) -> None:
         with self._lock:
-            u = self._usage
-            self._usage = Usage(u.prompts + given, u.continuations + judged, u.read + read, u.said)
+            self._usage = Usage(*(sum(pair) for pair in zip(astuple(self._usage), astuple(more), strict=True)))
 
     def _load(self) -> None:
         with self._lock:
@@ -267,6 +262,12 @@ class LanguageModel:
                 self._opened.check()
                 self._takes_mask = _takes_mask(module)
                 self._module = module
+
+
+def _usage(asked: Sequence[Asked], read: int) -> Usage:
+    """What some questions took, of which so many tokens were read."""
+    prompts, judged = sum(len(one.prompt) for one in asked), sum(len(one.continuation) for one in asked)
+    return Usage(prompts, judged, read)
 
 
 def _templates(folder: Path) -> dict[str, Path]:

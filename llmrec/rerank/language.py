@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -95,7 +95,7 @@ class Reader:
 
     def pairs(self, queries: Queries, rows: Int64Array, items: Int32Array) -> Pairs:
         """The texts of m users and items; users are cut to what the item and the chat around leave over."""
-        around = len(self.chat(""))
+        around = len(self.chats([""])[0])
         distinct, local = np.unique(rows, return_inverse=True)
         budget = self.model.max_tokens - around - self.item_tokens - ANSWER
         if budget < 1:
@@ -106,11 +106,11 @@ class Reader:
         found = render_pairs(self.template, self.catalog, queries.take(distinct), local, items, self.model, budget)
         return replace(found, items=[self.model.tokens.cut(text, self.item_tokens) for text in found.items])
 
-    def chat(self, text: str) -> list[int]:
-        """Ids of a chat with one message of the user's."""
+    def chats(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of chats, each with one message of the user's."""
         said = render_system(self.template)
         system = [Message("system", said)] if said else []
-        return self.model.chat([*system, Message("user", text)])
+        return [self.model.chat([*system, Message("user", text)]) for text in texts]
 
     def state(self, settings: ComponentConfig) -> State:
         """Settings, the template and the model's files."""
@@ -171,7 +171,7 @@ class YesNo(_OfTexts):
         rows, places = self.reader.asked(queries, items)
         if len(rows):
             pairs = self.reader.pairs(queries, rows, items[rows, places])
-            prompts = [self.reader.chat(f"{user}\n{item}") for user, item in pairs.texts()]
+            prompts = self.reader.chats([f"{user}\n{item}" for user, item in pairs.texts()])
             answers = [self.config.yes, self.config.no]
             found = np.stack(self.reader.model.log_likelihood(prompts, [answers] * len(prompts)))
             scores[rows, places] = found[:, 0] - found[:, 1]
@@ -205,25 +205,14 @@ class Title(_OfTexts):
         lengths = model.count_tokens(names).astype(np.float32) + 1  # its end is foretold too
         prior = np.zeros(len(names), dtype=np.float32)
         if self.config.prior_weight:
-            (prior,) = model.log_likelihood([self.reader.chat("")], [names], ended=True)
-        for user, cells in _by_user(pairs.user_rows):
-            shown = pairs.item_rows[cells]
-            (found,) = model.log_likelihood(
-                [self.reader.chat(pairs.users[user])], [[names[item] for item in shown]], ended=True
-            )
-            found = (found - self.config.prior_weight * prior[shown]) / lengths[shown] ** self.config.length_power
-            scores[rows[cells], places[cells]] = found
+            (prior,) = model.log_likelihood(self.reader.chats([""]), [names], ended=True)
+        # rows rise, so the cells of a user stand together
+        shown = np.split(pairs.item_rows, np.flatnonzero(np.diff(pairs.user_rows)) + 1)
+        answers = [[names[item] for item in some] for some in shown]
+        found = np.concatenate(model.log_likelihood(self.reader.chats(pairs.users), answers, ended=True))
+        found -= self.config.prior_weight * prior[pairs.item_rows]
+        scores[rows, places] = found / lengths[pairs.item_rows] ** self.config.length_power
         return scores
-
-
-def _by_user(rows: Int64Array) -> Iterator[tuple[int, Int64Array]]:
-    """Users, and which cells are theirs."""
-    order = np.argsort(rows, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(rows[order])) + 1, len(order))
-    start = 0
-    for end in ends.tolist():
-        yield int(rows[order[start]]), order[start:end].astype(np.int64)
-        start = end
 
 
 def _fit_yes_no(context: FitContext, config: YesNoConfig) -> YesNo:

@@ -107,7 +107,7 @@ def test_long_histories_and_items_are_cut(folder):
 def test_a_title_cannot_speak_for_the_system(folder):
     scorer = yes_no(folder)
     pairs = scorer.reader.pairs(QUERIES, np.array([0, 0]), np.array([5, 3], np.int32))
-    chats = [scorer.reader.chat(f"{user}\n{item}") for user, item in pairs.texts()]
+    chats = scorer.reader.chats([f"{user}\n{item}" for user, item in pairs.texts()])
     control = scorer.reader.model.tokens.control
     hostile, harmless = ([id_ for id_ in chat if id_ in control] for chat in chats)
     assert hostile == harmless
