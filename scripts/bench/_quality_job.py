@@ -31,7 +31,7 @@ from _quality_cases import HOLDOUTS, log_for, with_trials
 from filelock import FileLock
 
 import llmrec
-from llmrec.data import Catalog, Dataset
+from llmrec.data import Catalog, Dataset, leave_last_out
 from llmrec.evaluate import (
     Benchmark,
     Wanted,
@@ -140,6 +140,10 @@ def measure(job: dict[str, Any], data: Dataset, folder: Path, out: Path) -> None
     fitted = llmrec.load(folder / "bundle")
     if job["protocol"] == "seen":
         fitted = replace(fitted, policies=tuple(policy for policy in fitted.policies if not isinstance(policy, Seen)))
+    if job["protocol"] == "validation":
+        # it was fitted without these targets, but stores them for its answers
+        stored = leave_last_out(data.interactions, job["config"].get("min_interactions", 3)).train
+        fitted = replace(fitted, histories=stored)
     benchmark = benchmark_of(fitted, data.interactions, _wanted(job, K))
     benchmark = with_trials(benchmark, job["protocol"], job["config"], job["seed"])
     main_part = fitted.stages[-1].name

@@ -194,6 +194,9 @@ def test_the_page_and_what_is_kept(call, tmp_path, data, configs):
     assert again.split("## Differences")[1] == out.split("## Differences")[1]
     assert not list((tmp_path / "work").rglob("*.part"))
     assert not list((tmp_path / "work").rglob("*.clock"))
+    for path in data.iterdir():
+        path.touch()  # what counts is what they say
+    assert call(*SOME)[1] == []
     (configs / "tiny-methods.toml").write_text(METHODS.replace("neighbours = 5", "neighbours = 6"))
     assert call(*SOME)[1] == [("item_knn", 0, "last")]
     shutil.copy(data / "items.parquet", data / "other.parquet")
@@ -239,6 +242,20 @@ def test_every_protocol(call, tmp_path):
         assert figures[other, "item_knn"] != figures["last", "item_knn"]
     reports = [figures[protocol, "ours"]["last"]["reports"]["hybrid"] for protocol in ("last", "ties")]
     assert reports[0]["metrics"] != reports[1]["metrics"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_validation_by_other_users(call, configs, bench, tmp_path, monkeypatch):
+    """The fit of the test, asked what it was not trained on though it stores it for its answers."""
+    (configs / "tiny-methods.toml").write_text(METHODS + '[protocols.validation]\nmethods = ["item_knn"]\n')
+    monkeypatch.setattr(bench["_quality_cases"], "TUNED", 7)
+    asked = ("--protocols", "validation", "--methods", "item_knn", "--test", "--out", tmp_path / "out")
+    assert call(*asked)[2] == ["last", "last"]
+    stored = json.loads((tmp_path / "out" / "quality-tiny-test.json").read_text())
+    found = [row["tests"] for row in stored["results"] if row["protocol"] == "validation"]
+    protocols = [one["reports"][name]["protocol"] for test in found for one in test.values() for name in one["reports"]]
+    assert {protocol["name"] for protocol in protocols} == {"validation, other users"}
+    assert {protocol["n_users"] for protocol in protocols} == {60 - 7}
 
 
 def test_a_killed_fit_counts_all_its_time(bench, tmp_path):
