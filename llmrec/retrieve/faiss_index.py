@@ -38,6 +38,9 @@ ROUNDS = 10
 MIN_TRAIN_IVFPQ = CODES * SAMPLES_PER_CENTROID
 """Vectors that IVF-PQ can be trained on at least."""
 
+FEW = 19
+"""Up to so many queries FAISS reads vectors one by one, without BLAS; then a product and a partition are faster."""
+
 Places = tuple[Float32Array, Int64Array]
 
 
@@ -83,7 +86,7 @@ class ExactIndex:
         best: Places | None = None
         for start, part in self.vectors.parts():
             some = None if allowed is None else allowed[start : start + len(part)]
-            scores, places = _flat(queries, part, min(k, len(part)), some)
+            scores, places = (_few if len(queries) <= FEW else _flat)(queries, part, min(k, len(part)), some)
             places[places >= 0] += start
             best = (scores, places) if best is None else _merged(best, (scores, places), k)
         return _nothing(len(queries), k) if best is None else best
@@ -199,6 +202,21 @@ def _flat(queries: Float32Array, vectors: Float32Array, k: int, allowed: BoolArr
         asked, given, scores, places = (faiss.swig_ptr(array) for array in (queries, vectors, *found))
         selector = None if bits is None else bits[0]
         faiss.knn_inner_product(asked, given, vectors.shape[1], len(queries), len(vectors), k, scores, places, selector)
+    return found
+
+
+def _few(queries: Float32Array, vectors: Float32Array, k: int, allowed: BoolArray | None) -> Places:
+    """Search Float32[n, dim] for a few queries: what `_flat` finds, but for the rounding of scores."""
+    found = _nothing(len(queries), k)
+    if k == 0:
+        return found
+    for query, best, places in zip(queries, *found, strict=True):
+        scores = vectors @ query
+        if allowed is not None:
+            scores[~allowed] = -np.inf
+        cut = np.argpartition(scores, len(scores) - k)[-k:]
+        order = cut[np.argsort(-scores[cut])]
+        best[:], places[:] = scores[order], np.where(np.isneginf(scores[order]), -1, order)
     return found
 
 
