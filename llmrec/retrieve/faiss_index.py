@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.models import cpu_threads
+from llmrec.retrieve.best import least_of
 from llmrec.retrieve.stored import StoredVectors
 from llmrec.types import BoolArray, Float32Array, Int64Array
 
@@ -39,7 +40,7 @@ MIN_TRAIN_IVFPQ = CODES * SAMPLES_PER_CENTROID
 """Vectors that IVF-PQ can be trained on at least."""
 
 FEW = 19
-"""Up to so many queries FAISS reads vectors one by one, without BLAS; then a product and a partition are faster."""
+"""Up to so many queries FAISS reads vectors one by one, without BLAS; then a product is faster."""
 
 Places = tuple[Float32Array, Int64Array]
 
@@ -214,8 +215,8 @@ def _few(queries: Float32Array, vectors: Float32Array, k: int, allowed: BoolArra
         scores = vectors @ query
         if allowed is not None:
             scores[~allowed] = -np.inf
-        cut = np.argpartition(scores, len(scores) - k)[-k:]
-        order = cut[np.argsort(-scores[cut])]
+        near = np.flatnonzero(scores >= least_of(scores[None], k)[0])
+        order = near[np.argsort(-scores[near])[:k]]
         best[:], places[:] = scores[order], np.where(np.isneginf(scores[order]), -1, order)
     return found
 

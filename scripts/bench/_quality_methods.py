@@ -63,7 +63,7 @@ def read_methods(name: str, folder: Path = CONFIGS) -> list[Method]:
     """Read the methods for a data set; ours comes first.
 
     Raises:
-        ConfigError: a file cannot be read, or an ablation names what our pipeline does not have.
+        ConfigError: a file cannot be read, an ablation names what our pipeline does not have, or a name has a comma.
     """
     ours = {key: value for key, value in read_toml(folder / f"{name}.toml").items() if key not in NOT_PIPELINE}
     others = read_others(name, folder)
@@ -72,6 +72,8 @@ def read_methods(name: str, folder: Path = CONFIGS) -> list[Method]:
     found += [_ablation(ours, label, table) for label, table in others.get("ablations", {}).items()]
     found += [Method(peer, "peer", _alone(peer, table)) for peer, table in others.get("peers", {}).items()]
     found += [Method(name, "external", table) for name, table in others.get("external", {}).items()]
+    if split := [method.name for method in found if "," in method.name]:
+        raise ConfigError(f"{name}-methods.toml: {split[0]!r} has a comma, so --methods could not name it")
     return found
 
 

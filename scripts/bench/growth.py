@@ -5,8 +5,8 @@ whose covariance is that of differences between real vectors and one of their te
 neighbour is as near as among the real ones. Queries are weighted means of histories of real users, each item replaced
 by one drawn near it, and single new texts. Recall@100 is against exact search over vectors of 32-bit floats.
 
-Kinds: "exact", "hnsw" and "ivfpq" hold 32-bit vectors; "exact-int8" and "compact" (IVF-PQ) hold 8-bit ones. "exact" is
-the very computation of ``faiss.IndexFlatIP``, the peer of the others. Each size and kind is built in one process and
+Kinds: "exact", "hnsw" and "ivfpq" hold 32-bit vectors; "exact-int8" and "compact" (IVF-PQ) hold 8-bit ones. "exact"
+finds what ``faiss.IndexFlatIP`` finds; it is the peer of the others. Each size and kind is built in one process and
 served by another; resident bytes are what the server's memory grew by, catalog (ids, titles, hashes) included, after up
 to 512 searches.
 

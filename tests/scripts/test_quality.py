@@ -86,6 +86,7 @@ def test_methods(bench, configs):
         ('[ablations.x.set]\n"hybrid.ease" = 1', "not the stage.component.key"),
         ('[ablations.x.stages]\nhybird = { type = "rrf" }', "no stage is called 'hybird'"),
         ("[ablations.x]\nremoved = []", "unknown key 'removed'"),
+        ('[ablations."without x, or y"]', "has a comma"),
         ("[ablations", "cannot read the methods"),
         ("[ablation.x]", "unknown table 'ablation'"),
     ],
