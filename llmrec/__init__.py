@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from llmrec.data import Catalog, Interactions, Users, leave_last_out, load_dataset
     from llmrec.opening import load
     from llmrec.pipeline import Recommender
+    from llmrec.reasons import Explanation, Reason
     from llmrec.types import Item, Queries, Ranking, Recommendation
 
 __version__ = "0.1.0"
@@ -19,10 +20,12 @@ __version__ = "0.1.0"
 __all__ = [
     "Catalog",
     "Config",
+    "Explanation",
     "Interactions",
     "Item",
     "Queries",
     "Ranking",
+    "Reason",
     "Recommendation",
     "Recommender",
     "Users",
@@ -35,10 +38,12 @@ __all__ = [
 _HOMES = {
     "Catalog": "llmrec.data",
     "Config": "llmrec.config",
+    "Explanation": "llmrec.reasons",
     "Interactions": "llmrec.data",
     "Item": "llmrec.types",
     "Queries": "llmrec.types",
     "Ranking": "llmrec.types",
+    "Reason": "llmrec.reasons",
     "Recommendation": "llmrec.types",
     "Recommender": "llmrec.pipeline",
     "Users": "llmrec.data",

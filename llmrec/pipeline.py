@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -23,6 +23,10 @@ from llmrec.retrieve.merge import align, complete
 from llmrec.retrieve.reading import AllScores, best_in_blocks
 from llmrec.stage import Stage, StageTrace, Trace
 from llmrec.types import Candidates, Float32Array, Int32Array, Int64Array, Item, Queries, Ranking, Recommendation
+
+if TYPE_CHECKING:
+    from llmrec.models import LanguageModel
+    from llmrec.reasons import Explanation
 
 __all__ = ["Recommender", "Searches"]
 
@@ -92,6 +96,39 @@ class Recommender:
         known = [align(final.items, items, np.ones_like(items), np.int32(0)) > 0 for items in proposed]
         from_fallback = ~reduce(np.logical_or, known) & (final.items >= 0)
         return Trace(prepared, stages, final, from_fallback)
+
+    def explain(
+        self,
+        queries: Queries,
+        items: Sequence[Sequence[str]] | None = None,
+        *,
+        k: int = 1,
+        reasons: int = 3,
+        fields: Sequence[str] = (),
+        template: str = "explain/because",
+        phrase_with: LanguageModel | None = None,
+    ) -> list[list[Explanation]]:
+        """Explain why items are recommended, by what is known without which they would stand lower.
+
+        History items (the newest 200), wish and profile fields are taken away one by one; the same candidates ranked.
+
+        Args:
+            queries: n queries; see `queries`.
+            items: n lists of item ids to explain; None: the k best ones of each query.
+            k: how many, where `items` is None.
+            reasons: at most so many are named.
+            fields: fields of the explained item that are taken away too.
+            template: of kind "explain"; a name, or a .toml file.
+            phrase_with: a model that says it in its own words, which are dropped if they name what is not evidence.
+
+        Raises:
+            DataError: an item is unknown, or cannot be recommended in answer to its query.
+            ConfigError: the catalog has no such field, or a number is not a whole one of at least 1.
+            TemplateError: the template cannot be used, or a component's template cannot do without a field.
+        """
+        from llmrec.reasons.explain import Asked, explain
+
+        return explain(self, queries, Asked(items, k, reasons, tuple(fields), template, phrase_with))
 
     def similar(self, item_ids: Sequence[str], k: int) -> Ranking:
         """Return the k items whose text is nearest to each given item's.

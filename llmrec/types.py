@@ -189,9 +189,13 @@ class Queries:
 
     def without_items(self, items: BoolArray) -> Queries:
         """Return queries that know nothing of some items, Bool[n_items]: not in histories, nor among the excluded."""
-        offsets, picked = filter_rows(self.offsets, ~items[self.items])
         exclude = None if self.exclude is None else self.exclude.where(~items[self.exclude.values])
-        return replace(self, offsets=offsets, exclude=exclude, **self._entries(picked))
+        return replace(self.where(~items[self.items]), exclude=exclude)
+
+    def where(self, keep: BoolArray) -> Queries:
+        """Return the same queries with some of their interactions only, Bool[nnz]; what is excluded stays so."""
+        offsets, picked = filter_rows(self.offsets, keep)
+        return replace(self, offsets=offsets, **self._entries(picked))
 
     def _entries(self, picked: Int64Array) -> dict[str, Any]:
         """Some entries of the histories, Int64[nnz'], in every array that has one value for each."""

@@ -15,10 +15,12 @@ import llmrec
 TOP_LEVEL = [
     "Catalog",
     "Config",
+    "Explanation",
     "Interactions",
     "Item",
     "Queries",
     "Ranking",
+    "Reason",
     "Recommendation",
     "Recommender",
     "Users",

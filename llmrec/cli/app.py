@@ -18,6 +18,7 @@ from llmrec.cli.data import check, describe, split
 from llmrec.cli.demo import demo
 from llmrec.cli.doctor import doctor
 from llmrec.cli.evaluate import evaluate
+from llmrec.cli.explain import explain
 from llmrec.cli.fit import fit
 from llmrec.cli.items import add, change, delete
 from llmrec.cli.push import push
@@ -78,6 +79,7 @@ ENTRIES = (
     Entry(delete, MAKE, "llmrec items delete --bundle bundles/shop 318 50", group="items"),
     Entry(push, MAKE, "llmrec push bundles/shop my-name/shop --dry-run"),
     Entry(recommend, ASK, "llmrec recommend --bundle bundles/shop --users 42 --wish 'a heist'", runs_models=True),
+    Entry(explain, ASK, "llmrec explain --bundle bundles/shop --users 42 --k 3", runs_models=True),
     Entry(similar, ASK, "llmrec similar --bundle bundles/shop 318 50", runs_models=True),
     Entry(search, ASK, "llmrec search --bundle bundles/shop 'a slow western'", runs_models=True),
     Entry(

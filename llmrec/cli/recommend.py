@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from llmrec.pipeline import Recommender
     from llmrec.types import Ranking
 
-__all__ = ["recommend"]
+__all__ = ["HistoryOption", "WishOption", "check_understood", "recommend"]
 
 UsersOption = Annotated[
     str | None,
@@ -89,7 +89,7 @@ def recommend(
         check_out(out)
     names = None if users in (None, "all") else read_ids(users or "", "--users")
     recommender = load(bundle)
-    _check_understood(recommender, wish)
+    check_understood(recommender, wish)
     if requests is not None:
         if recommender.histories is not None or interactions is not None or holdout is not HoldoutChoice.none:
             recommender = replace(recommender, histories=_histories(recommender, interactions, holdout))
@@ -147,7 +147,7 @@ def _say_how_many(say: Callable[[str], None], of: str, done: int) -> None:
 def _understood(recommender: Recommender, requests: Iterator[Asked]) -> Iterator[Asked]:
     for asked in requests:
         try:
-            _check_understood(recommender, asked.wish)
+            check_understood(recommender, asked.wish)
         except ConfigError as error:
             raise ConfigError(f"{asked.place}: {error}") from error
         yield asked
@@ -181,12 +181,12 @@ def _recommend_to_anybody(
     recommender: Recommender, history: str | None, wish: str | None, k: int, as_json: bool
 ) -> None:
     past = None if history is None else split_ids(history, "--history")
-    _check_understood(recommender, wish)
+    check_understood(recommender, wish)
     queries = recommender.queries(histories=None if past is None else [past], wishes=None if wish is None else [wish])
     show_lists(recommender, recommender.recommend(queries, k), [_asked(history=past, wish=wish)], as_json)
 
 
-def _check_understood(recommender: Recommender, wish: str | None) -> None:
+def check_understood(recommender: Recommender, wish: str | None) -> None:
     """Raise ConfigError where a wish would be left unheeded."""
     from llmrec.pipeline import Searches
 

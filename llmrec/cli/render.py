@@ -186,6 +186,8 @@ def _tell(template: Template, reader: TextReader, shown: list[Shown], as_json: b
 
 def _check_asked(template: Template, item: str | None, user: str | None, history: str | None, wish: str | None) -> None:
     """Raise ConfigError or DataError for an option that would be left unheeded, or has nothing in it."""
+    if template.kind == "explain":
+        raise ConfigError(f"{template.name} writes reasons; `llmrec explain --template {template.name}` shows them")
     if template.kind == "user" and item is not None:
         raise ConfigError(f"{template.name} writes users: name them with --user, or give their items with --history")
     if template.kind == "item":

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from llmrec.pipeline import Recommender
     from llmrec.types import Ranking
 
-__all__ = ["search", "show_lists", "similar"]
+__all__ = ["search", "show_lists", "similar", "title_of"]
 
 
 def similar(
@@ -77,10 +77,11 @@ def show_lists(recommender: Recommender, ranking: Ranking, asked: Sequence[Mappi
             (str(e["rank"]), e["item_id"], *map(_cell, e["fields"].values()), f"{e['score']:z.4f}")
             for e in entry["items"]
         ]
-        print_rows(console, rows, left=2 + len(names), title=_title(query))
+        print_rows(console, rows, left=2 + len(names), title=title_of(query))
 
 
-def _title(query: Mapping[str, Any]) -> str:
+def title_of(query: Mapping[str, Any]) -> str:
+    """What was asked, in a line."""
     shown = ((name, ", ".join(v) if isinstance(v, list) else str(v)) for name, v in query.items())
     return "; ".join(f"{name.removesuffix('_id')} {value}" for name, value in shown)
 

@@ -60,13 +60,13 @@ def check_items(items: Any) -> None:
             raise DataError(f"an item's id is text, got {item.id!r}; write Item({str(item.id)!r}, ...)")
 
 
-def check_count(k: Any) -> None:
+def check_count(k: Any, name: str = "k") -> None:
     """Check the length of a list that is asked for.
 
     Raises:
         ConfigError: it is not a whole number of at least 1.
     """
     if isinstance(k, bool) or not isinstance(k, Integral):
-        raise ConfigError(f"k must be a whole number, got {k!r}")
+        raise ConfigError(f"{name} must be a whole number, got {k!r}")
     if k < 1:
-        raise ConfigError(f"k must be at least 1, got {k}")
+        raise ConfigError(f"{name} must be at least 1, got {k}")

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from llmrec.errors import TemplateError
+from llmrec.text._clean import clean_values
 from llmrec.text._cut import longest_starts
 from llmrec.text._jinja import compile_part
 from llmrec.text._values import contexts, entry_values, item_values, user_values
-from llmrec.text.template import PARTS, Scope, Template
+from llmrec.text.template import PARTS, PartScope, Template
 from llmrec.types import BoolArray, Int32Array, Int64Array, Queries
 
 if TYPE_CHECKING:
     from llmrec.data import Catalog
 
-__all__ = ["RenderedUsers", "TokenCounter", "render_items", "render_system", "render_users"]
+__all__ = ["RenderedUsers", "TokenCounter", "render_evidence", "render_items", "render_system", "render_users"]
 
 # Stands for an entry when the tokens around the entries are counted. Fixed, so that a user's text never
 # depends on who else is in the batch.
@@ -110,13 +111,28 @@ def render_users(
 
 
 def render_system(template: Template) -> str:
-    """What a chat template tells the model before anybody speaks.
+    """What a chat or explain template tells the model before anybody speaks.
 
     Raises:
-        TemplateError: it is no chat template.
+        TemplateError: it is of another kind.
     """
-    _check_part(template, "system", "user")
+    _check_part(template, "system", PARTS[template.kind].get("system", "user"))
     return _render(template, "system", [{}])[0]
+
+
+def render_evidence(template: Template, evidence: Sequence[Mapping[str, Any]], part: str = "text") -> list[str]:
+    """Write reasons as sentences, one line each.
+
+    Args:
+        template: an explain template.
+        evidence: n times what `Template` says that such a part can read.
+        part: "text", or "ask".
+
+    Raises:
+        TemplateError: the template is of another kind, or rendering fails.
+    """
+    _check_part(template, part, "evidence")
+    return clean_values(_render(template, part, (dict(values) for values in evidence)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +247,7 @@ class _Work:
         return longest_starts(texts, fits, within_words)
 
 
-def _check_part(template: Template, part: str, scope: Scope) -> None:
+def _check_part(template: Template, part: str, scope: PartScope) -> None:
     parts = [name for name, of in PARTS[template.kind].items() if of == scope]
     if part not in parts:
         raise TemplateError(

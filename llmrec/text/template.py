@@ -12,20 +12,25 @@ from typing import Any, Literal, cast, get_args
 from llmrec.errors import TemplateError
 from llmrec.text._jinja import undeclared_names
 
-__all__ = ["Field", "Kind", "Scope", "Template"]
+__all__ = ["Field", "Kind", "PartScope", "Scope", "Template"]
 
-Kind = Literal["item", "user", "pair", "chat"]
+Kind = Literal["item", "user", "pair", "chat", "explain"]
 Scope = Literal["item", "user", "interaction"]
+PartScope = Literal["item", "user", "evidence"]
 
-# The parts of each kind, and whether a part sees an item's fields or a user's. An entry also sees the interaction's.
-PARTS: Mapping[str, Mapping[str, Scope]] = {
+# The parts of each kind, and whether a part sees an item's fields, a user's, or evidence of why an item is recommended.
+# An entry of a user also sees the interaction's.
+PARTS: Mapping[str, Mapping[str, PartScope]] = {
     "item": {"text": "item"},
     "user": {"entry": "item", "text": "user"},
     "pair": {"entry": "item", "user": "user", "item": "item"},
     "chat": {"system": "user", "entry": "item", "user": "user", "item": "item"},
+    "explain": {"system": "evidence", "entry": "item", "text": "evidence", "ask": "evidence"},
 }
 # What every user part sees beside the profile.
 GIVEN = ("history", "wish")
+# What every part about evidence sees; "ask" also the sentence that is to be put in other words.
+EVIDENCE = ("item", "history", "whole", "fields", "wish", "profile", "popular", "rule")
 # What is known of an interaction beside its item; the only names a field of that scope can have.
 INTERACTION = ("rating", "kind", "weight")
 # Raised when rendering or cleaning changes, so that no old text passes for new.
@@ -49,22 +54,26 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """How an item, a user, a pair of both or a chat about them is written as text.
+    """How an item, a user, a pair of both, a chat about them or a reason to recommend is written as text.
 
     All values are text. In an item part ("text" of an item template, "entry", "item") they are the declared
     fields of scope "item"; "entry" also reads the declared fields of scope "interaction": how the user rated
     the item, what the user did with it, how much that counts. In a user part ("text" of a user template,
     "user") they are `history` (the entries, newest first), `wish` ("" if there is none) and the declared
-    fields of scope "user".
+    fields of scope "user". In "text" and "ask" of an explain template they are the evidence: `item`, the name of the
+    recommended item; `history`, names of what was chosen, the strongest reason first; `fields` and `profile`, names of
+    fields; `wish`; and `whole`, `popular` and `rule`, which are true or false. Items are named by the part "entry".
+    "ask" puts `sentence`, which is what "text" says, to a language model.
 
     Attributes:
         name: such as "item/title".
-        kind: "item", "user", "pair" or "chat".
+        kind: "item", "user", "pair", "chat" or "explain".
         version: raised by the author when the text changes.
         description: what it is for.
         fields: what it reads, by name.
         parts: Jinja source by part: item {"text"}, user {"entry", "text"}, pair {"entry", "user", "item"}, chat those
-            of a pair and "system": what the model is told before, which reads no field.
+            of a pair and "system": what the model is told before, which reads no field; explain {"system", "entry",
+            "text", "ask"}.
         language: code of the language of its own words, such as "en" or "zh".
 
     Raises:
@@ -101,9 +110,10 @@ class Template:
                 f"template {self.name}: {name!r} cannot be a field's name; use letters, digits and _, and not "
                 f"{' or '.join(GIVEN)} (rename the column when the catalog is read)"
             )
-        if field.scope not in get_args(Scope) or (self.kind == "item" and field.scope != "item"):
+        if field.scope not in get_args(Scope) or (self.kind in ("item", "explain") and field.scope != "item"):
             raise TemplateError(
-                f"template {self.name}: field {name!r} of a {self.kind} template cannot have scope {field.scope!r}"
+                f"template {self.name}: field {name!r} cannot have scope {field.scope!r} in a template of kind "
+                f"{self.kind!r}"
             )
         if field.scope == "interaction" and name not in INTERACTION:
             raise TemplateError(
@@ -111,9 +121,8 @@ class Template:
                 f"'interaction' is one of {', '.join(INTERACTION)}"
             )
 
-    def _check_part(self, part: str, scope: Scope) -> None:
-        known = [] if part == "system" else [*self.fields_of(scope), *(GIVEN if scope == "user" else ())]
-        known += self.fields_of("interaction") if part == "entry" else {}
+    def _check_part(self, part: str, scope: PartScope) -> None:
+        known = self._known(part, scope)
         try:
             unknown = sorted(undeclared_names(self.parts[part]) - set(known))
         except TemplateError as error:
@@ -123,6 +132,15 @@ class Template:
                 f"template {self.name}, part {part!r}, reads {', '.join(unknown)}, which it does not declare. "
                 f"It can read: {', '.join(known) or 'nothing'}. Declare it as [fields.{unknown[0]}]"
             )
+
+    def _known(self, part: str, scope: PartScope) -> list[str]:
+        """The names that a part can read."""
+        if part == "system":
+            return []
+        if scope == "evidence":
+            return [*EVIDENCE, *(("sentence",) if part == "ask" else ())]
+        given = GIVEN if scope == "user" else ()
+        return [*self.fields_of(scope), *given, *(self.fields_of("interaction") if part == "entry" else ())]
 
     def fields_of(self, scope: Scope) -> dict[str, Field]:
         """The declared fields of one scope."""

@@ -24,7 +24,7 @@ PANELS = {
     "Start here": ["demo", "doctor"],
     "Data and configuration": ["data", "config"],
     "Make a recommender": ["fit", "train", "tune", "items", "push"],
-    "Ask a recommender": ["recommend", "similar", "search"],
+    "Ask a recommender": ["recommend", "explain", "similar", "search"],
     "Judge recommenders": ["evaluate", "compare"],
     "Look closer": ["render", "assets"],
 }
@@ -71,7 +71,7 @@ def test_examples_are_understood(entry):
 
 
 def test_commands_that_load_models_let_them_be_placed():
-    for name in ("fit", "tune", "recommend", "similar", "search", "evaluate", "compare", "demo", "doctor"):
+    for name in ("fit", "tune", "recommend", "explain", "similar", "search", "evaluate", "compare", "demo", "doctor"):
         assert {"device", "dtype", "threads"} <= {parameter.name for parameter in command_at([name]).params}, name
 
 
@@ -296,7 +296,8 @@ def test_ctrl_c_while_saving_leaves_no_bundle(run, data, plain_config, tmp_path,
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["recommend", "--help"], ["data", "check", "--help"], ["tune", "--help"]]
+    "words",
+    [["--help"], ["recommend", "--help"], ["explain", "--help"], ["data", "check", "--help"], ["tune", "--help"]],
 )
 def test_help_imports_no_library_for_data_or_models(words):
     code = """

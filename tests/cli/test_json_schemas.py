@@ -121,6 +121,10 @@ RUNS = {
     ],
     "recommend-out": ["recommend --bundle {text} --users all --out {new}/lists.csv"],
     "recommend-requests-out": ["recommend --bundle {text} --requests {requests} --out {new}/answers.jsonl"],
+    "explain": [
+        "explain --bundle {text} --users u1,u2 --k 2 --fields genres",
+        "explain --bundle {text} --history i3 --wish zoo --item i5",
+    ],
     "similar": ["similar --bundle {text} i1 i2"],
     "search": ["search --bundle {text} zoo"],
     "evaluate": [

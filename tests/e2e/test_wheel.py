@@ -28,7 +28,7 @@ def wheel(tmp_path_factory):
 
 def test_the_wheel_holds_templates_types_and_licence_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    for kind in ("item", "user", "pair", "chat"):
+    for kind in ("item", "user", "pair", "chat", "explain"):
         here = {path.name for path in (ROOT / "prompts" / kind).glob("*.toml")}
         assert {Path(n).name for n in names if n.startswith(f"llmrec/prompts/{kind}/")} == here
     assert "llmrec/py.typed" in names

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from llmrec.data import Catalog
-from llmrec.text import list_templates, load_template, render_items, render_users
+from llmrec.text import list_templates, load_template, render_evidence, render_items, render_users
 from llmrec.types import Queries
 
 GOLDEN = Path(__file__).with_name("prompts.json")
@@ -54,15 +54,32 @@ def make_queries():
     )
 
 
+def make_evidence(*names):
+    nothing = {"history": [], "whole": False, "fields": [], "wish": "", "profile": [], "popular": False, "rule": False}
+    known = [
+        {"history": names[1:2]},
+        {"history": names[1:3], "fields": ["genres"], "popular": True},
+        {"history": names[1:4], "wish": "a film like Heat", "profile": ["age", "occupation"]},
+        {"whole": True},
+        {"fields": ["genres", "year"]},
+        {"popular": True},
+        {"rule": True},
+        {},
+    ]
+    return [{"item": names[0], **nothing, **one, "history": list(one.get("history", []))} for one in known]
+
+
 def rendered(name):
     template = load_template(name)
     out = {"version": template.version, "fingerprint": template.fingerprint}
     for label, catalog in make_catalogs().items():
-        parts = {"item": ["text"], "user": ["entry"], "pair": ["entry", "item"], "chat": ["entry", "item"]}[
-            template.kind
-        ]
+        parts = {"item": ["text"], "user": ["entry"], "explain": ["entry"]}.get(template.kind, ["entry", "item"])
         texts = {part: render_items(template, catalog, part=part) for part in parts}
-        if template.kind != "item":
+        if template.kind == "explain":
+            given = make_evidence(*texts["entry"])
+            texts["text"] = render_evidence(template, given)
+            texts["ask"] = render_evidence(template, [{**given[0], "sentence": texts["text"][0]}], "ask")
+        elif template.kind != "item":
             part = "text" if template.kind == "user" else "user"
             users = render_users(template, catalog, make_queries(), 40, Words(), part)
             texts[f"users.{part}"] = users.texts

@@ -14,6 +14,7 @@ from llmrec.testing.data import tiny_catalog
 BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench"
 MODULES = (
     "cross_encoder",
+    "explain",
     "frontier",
     "growth",
     "language_model",

@@ -11,23 +11,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec.data import Catalog
-from llmrec.text import list_templates, load_template, render_items, render_users
+from llmrec.text import list_templates, load_template, render_evidence, render_items, render_users
 from llmrec.types import Queries
 
 TEMPLATES = {template.name: template for template in list_templates()}
-ITEM_PARTS = [
-    (name, part)
-    for name, template in TEMPLATES.items()
-    for part in {"item": ["text"], "user": ["entry"], "pair": ["entry", "item"], "chat": ["entry", "item"]}[
-        template.kind
-    ]
-]
+ITEM_PARTS_OF = {
+    "item": ["text"],
+    "user": ["entry"],
+    "pair": ["entry", "item"],
+    "chat": ["entry", "item"],
+    "explain": ["entry"],
+}
+ITEM_PARTS = [(name, part) for name, template in TEMPLATES.items() for part in ITEM_PARTS_OF[template.kind]]
 USER_PARTS = [
     (name, "text" if template.kind == "user" else "user")
     for name, template in TEMPLATES.items()
-    if template.kind != "item"
+    if template.kind not in ("item", "explain")
 ]
 TITLES = ["Heat", "Toy Story", "霸王别姬", "Misérables, Les", "Alien 3"]
+EVIDENCE = [
+    {"item": "Heat", "whole": False, "rule": False, **known}
+    for known in (
+        {"history": ["Alien", "Up"], "fields": ["genres"], "wish": "w", "profile": ["age"], "popular": True},
+        {"history": [], "fields": [], "wish": "", "profile": [], "popular": True},
+    )
+]
 HOSTILE = "[SEP]\n{{ 7 * 7 }}{% raw %}\x00\x1b[31m\u2028<|im_end|> {# x"
 CLEANED = "[SEP] {{ 7 * 7 }}{% raw %} [31m <|im_end|> {# x"
 
@@ -92,6 +100,7 @@ def test_no_two_say_the_same():
         items = render_items(TEMPLATES[name], full(), part="item") if part == "user" else []
         written[name] = (*write(name, part, queries).texts, *items)
     written |= {name: tuple(render_items(t, full())) for name, t in TEMPLATES.items() if t.kind == "item"}
+    written |= {n: tuple(render_evidence(t, EVIDENCE)) for n, t in TEMPLATES.items() if t.kind == "explain"}
     assert len(set(written.values())) == len(TEMPLATES)
 
 

@@ -35,7 +35,8 @@ def test_bad_jinja_names_the_template_the_part_and_the_line():
         ("user", {"text": ""}, "needs the parts entry, text"),
         ("pair", {"user": "", "item": ""}, "needs the parts entry, user, item"),
         ("chat", {"user": "", "item": ""}, "needs the parts system, entry, user, item"),
-        ("list", {"text": ""}, "'list' is not one of item, user, pair, chat"),
+        ("explain", {"text": ""}, "needs the parts system, entry, text, ask"),
+        ("list", {"text": ""}, "'list' is not one of item, user, pair, chat, explain"),
     ],
 )
 def test_parts_must_be_those_of_the_kind(kind, parts, message):
