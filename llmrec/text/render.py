@@ -18,7 +18,7 @@ from llmrec.types import BoolArray, Int32Array, Int64Array, Queries
 if TYPE_CHECKING:
     from llmrec.data import Catalog
 
-__all__ = ["RenderedUsers", "TokenCounter", "render_items", "render_system", "render_users"]
+__all__ = ["RenderedUsers", "TokenCounter", "render_items", "render_question", "render_system", "render_users"]
 
 # Stands for an entry when the tokens around the entries are counted. Fixed, so that a user's text never
 # depends on who else is in the batch.
@@ -117,6 +117,16 @@ def render_system(template: Template) -> str:
     """
     _check_part(template, "system", "user")
     return _render(template, "system", [{}])[0]
+
+
+def render_question(template: Template) -> str:
+    """What a chat template asks once the items are shown; "" of one that asks nothing there.
+
+    Raises:
+        TemplateError: it is no chat template.
+    """
+    _check_part(template, "system", "user")
+    return _render(template, "question", [{}])[0] if "question" in template.parts else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ PARTS: Mapping[str, Mapping[str, Scope]] = {
     "pair": {"entry": "item", "user": "user", "item": "item"},
     "chat": {"system": "user", "entry": "item", "user": "user", "item": "item"},
 }
+# Parts that a template of a kind may do without; they read nothing.
+OPTIONAL: Mapping[str, frozenset[str]] = {"chat": frozenset({"question"})}
 # What every user part sees beside the profile.
 GIVEN = ("history", "wish")
 # What is known of an interaction beside its item; the only names a field of that scope can have.
@@ -64,7 +66,8 @@ class Template:
         description: what it is for.
         fields: what it reads, by name.
         parts: Jinja source by part: item {"text"}, user {"entry", "text"}, pair {"entry", "user", "item"}, chat those
-            of a pair and "system": what the model is told before, which reads no field.
+            of a pair and "system": what the model is told before; it may have "question": what it is asked once it has
+            seen the items. Neither of the two reads a field.
         language: code of the language of its own words, such as "en" or "zh".
 
     Raises:
@@ -83,7 +86,7 @@ class Template:
         if self.kind not in PARTS:
             raise TemplateError(f"template {self.name}: kind {self.kind!r} is not one of {', '.join(PARTS)}")
         wanted = PARTS[self.kind]
-        if set(self.parts) != set(wanted):
+        if set(self.parts) - OPTIONAL.get(self.kind, frozenset()) != set(wanted):
             have, need = ", ".join(sorted(self.parts)) or "none", ", ".join(wanted)
             raise TemplateError(f"template {self.name}: kind {self.kind!r} needs the parts {need}, but has {have}")
         if not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]+)*", self.language):
@@ -92,8 +95,8 @@ class Template:
             )
         for name, field in self.fields.items():
             self._check_field(name, field)
-        for part, scope in wanted.items():
-            self._check_part(part, scope)
+        for part in self.parts:
+            self._check_part(part, wanted.get(part, "user"))
 
     def _check_field(self, name: str, field: Field) -> None:
         if not name.isidentifier() or name in GIVEN:
@@ -112,7 +115,7 @@ class Template:
             )
 
     def _check_part(self, part: str, scope: Scope) -> None:
-        known = [] if part == "system" else [*self.fields_of(scope), *(GIVEN if scope == "user" else ())]
+        known = [] if part in {"system", "question"} else [*self.fields_of(scope), *(GIVEN if scope == "user" else ())]
         known += self.fields_of("interaction") if part == "entry" else {}
         try:
             unknown = sorted(undeclared_names(self.parts[part]) - set(known))

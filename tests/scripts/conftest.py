@@ -16,6 +16,7 @@ MODULES = (
     "cross_encoder",
     "frontier",
     "growth",
+    "injection",
     "language_model",
     "quality",
     "sasrec",
