@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from llmrec.errors import ConfigError
 from llmrec.types import BoolArray, Candidates, Int32Array, Int64Array, Queries, Ranking, State
 
 __all__ = [
+    "Compares",
     "Component",
     "ComponentConfig",
     "FitContext",
@@ -92,6 +93,20 @@ class Forgets(Protocol):
         Args:
             items: Bool[n_items], True for the items to forget.
         """
+
+
+@runtime_checkable
+class Compares(Protocol):
+    """A scorer that compares the candidates of a list, so that a score depends on the list and on its order.
+
+    Its `score` is given each list as it came in, best first, pads on the right: as the stage before ranked it, behind
+    that what retrievers of its own stage proposed, by their reciprocal ranks.
+
+    Attributes:
+        compares: only says that it does.
+    """
+
+    compares: ClassVar[Literal[True]]
 
 
 class Proposes(Protocol):

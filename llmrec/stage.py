@@ -9,11 +9,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.component import Compares
 from llmrec.fuse import Fusion
 from llmrec.models import in_threads
 from llmrec.retrieve.base import Retriever, Scorer
 from llmrec.retrieve.best import order_by_score
-from llmrec.retrieve.merge import merge_candidates, stack_candidates
+from llmrec.retrieve.merge import align, merge_candidates, stack_candidates
 from llmrec.retrieve.reading import Read, ReadsOnce, thread_blocks
 from llmrec.types import BoolArray, Candidates, Int32Array, Int64Array, Queries, Ranking
 
@@ -21,6 +22,13 @@ __all__ = ["Stage", "StageTrace", "Trace", "score_candidates"]
 
 ORDERED = 8
 """How much a candidate that is put in order takes of what threads hold, next to an item that is scored."""
+
+
+RANK = 60
+"""What is added to ranks before they are turned over, as in reciprocal rank fusion."""
+
+LATE = np.int32(np.iinfo(np.int32).max)
+"""The place of what did not come in from the stage before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +93,7 @@ class Stage:
         """The same without the scorers that the fusion ignores: a reranker of weight 0 costs nothing."""
         candidates = score_candidates(self.retrievers, (), queries, incoming)
         ignored = self.fusion.ignores(queries, candidates)
-        return _with_scores(candidates, [s for s in self.scorers if s.name not in ignored], queries)
+        return _with_scores(candidates, [s for s in self.scorers if s.name not in ignored], queries, incoming)
 
     def rank(self, queries: Queries, candidates: Candidates, tie_order: NDArray[np.uint64]) -> StageTrace:
         """Fuse the columns and put every row's candidates in order, best first."""
@@ -115,7 +123,7 @@ def score_candidates(
     work = _Reading(reads, found, {r.name: depth for r, depth in retrievers}, incoming)
     width = max((read.n_items for read in reads.values()), default=1)
     candidates = stack_candidates(in_threads(work.candidates, thread_blocks(len(queries), width)))
-    candidates = _with_scores(candidates, [*(r for r, _ in others), *scorers], queries)
+    candidates = _with_scores(candidates, [*(r for r, _ in others), *scorers], queries, incoming)
     earlier = () if incoming is None else incoming.columns
     order = [*earlier, *(r.name for r, _ in retrievers), *(s.name for s in scorers)]
     return replace(candidates, columns={name: candidates.columns[name] for name in order})
@@ -151,10 +159,31 @@ class _Reading:
         return candidates
 
 
-def _with_scores(candidates: Candidates, scorers: Sequence[Scorer], queries: Queries) -> Candidates:
+def _with_scores(
+    candidates: Candidates, scorers: Sequence[Scorer], queries: Queries, incoming: Candidates | None
+) -> Candidates:
     for scorer in scorers:
-        candidates = candidates.with_column(scorer.name, scorer.score(queries, candidates.items))
+        if isinstance(scorer, Compares):
+            order = _as_they_came(candidates, incoming)
+            scores = np.empty(order.shape, dtype=np.float32)
+            given = np.take_along_axis(candidates.items, order, axis=1)
+            np.put_along_axis(scores, order, scorer.score(queries, given), axis=1)
+        else:
+            scores = scorer.score(queries, candidates.items)
+        candidates = candidates.with_column(scorer.name, scores)
     return candidates
+
+
+def _as_they_came(candidates: Candidates, incoming: Candidates | None) -> Int64Array:
+    """Places of every row's candidates, Int64[n, k]: as the stage before left them, then by ranks here, pads last."""
+    items = candidates.items
+    ranks = list(candidates.source_ranks.values())
+    proposed = sum((np.where(r > 0, 1 / (RANK + np.maximum(r, 1)), 0) for r in ranks), np.zeros(items.shape))
+    before = np.full(items.shape, LATE, dtype=np.int32)
+    if incoming is not None:
+        places = np.broadcast_to(np.arange(incoming.items.shape[1], dtype=np.int32), incoming.items.shape)
+        before = align(items, incoming.items, places, LATE)
+    return np.lexsort((-proposed, before, items < 0), axis=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """What every test shares: caches of its own, and tiny data and models made once a run."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -56,8 +58,12 @@ def pair_model(tmp_path_factory):
 def causal_model(tmp_path_factory):
     """The folder of a tiny random causal language model."""
     from llmrec.testing.models import tiny_llama
+    from llmrec.text import list_templates
 
-    return tiny_llama(tmp_path_factory.mktemp("causal"), words=["yes", "no", "red", "night"])
+    # words of chat templates are a token each: a chat has some hundred, not a thousand letters
+    parts = [text for template in list_templates() if template.kind == "chat" for text in template.parts.values()]
+    words = ["red", "night", *re.findall(r"[A-Za-z]{2,}", " ".join(parts))]
+    return tiny_llama(tmp_path_factory.mktemp("causal"), words=words, positions=1024)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from llmrec.retrieve.merge import merge_candidates
 from llmrec.retrieve.reading import AllScores
 from llmrec.stage import score_candidates
 from llmrec.testing.data import tiny_catalog, tiny_interactions
-from llmrec.types import Ranking
+from llmrec.types import Candidates, Queries, Ranking
 
 
 @dataclass
@@ -131,3 +131,55 @@ def test_lists_are_the_same_on_any_number_of_threads(hybrid: Recommender, querie
     for one in found[1:]:
         np.testing.assert_array_equal(one.items, found[0].items)
         np.testing.assert_array_equal(one.scores, found[0].scores)
+
+
+def test_what_compares_lists_is_given_them_as_they_came_in():
+    """As the stage before ranked them; behind, by their ranks, what its own retrievers propose; scores go home."""
+    catalog = tiny_catalog()
+    log = tiny_interactions(0, catalog)
+    given = []
+
+    class Comparing:
+        name, compares = "comparing", True
+
+        def score(self, queries, items):
+            given.append(items)
+            return np.where(items >= 0, -np.arange(items.shape[1]), np.nan).astype(np.float32)
+
+    popular, queries = fit_popularity(log, catalog), log.queries(np.arange(3))
+    proposed = popular.retrieve(queries, 5).items
+    incoming = Candidates(np.array([[7, 2, 9], [9, 7, -1], [-1, -1, -1]], np.int32))
+    found = score_candidates([(popular, 5)], [Comparing()], queries, incoming)
+    for row, items in enumerate(given[0]):
+        before = [item for item in incoming.items[row].tolist() if item >= 0]
+        expected = before + [item for item in proposed[row].tolist() if item not in before and item >= 0]
+        assert items[items >= 0].tolist() == expected
+        assert (items[len(expected) :] == -1).all()
+        order = np.argsort(-found.columns["comparing"][row, : len(expected)])
+        assert found.items[row, order].tolist() == expected
+
+
+def test_retrievers_lists_are_united_by_reciprocal_ranks():
+    given = []
+
+    class Comparing:
+        name, compares = "comparing", True
+
+        def score(self, queries, items):
+            given.append(items)
+            return np.zeros(items.shape, np.float32)
+
+    @dataclass
+    class Fixed:
+        name: str
+        items: list
+
+        def retrieve(self, queries, k):
+            return Ranking(np.array([self.items], np.int32), np.zeros((1, len(self.items)), np.float32))
+
+        def score(self, queries, items):
+            return np.zeros(items.shape, np.float32)
+
+    lists = [(Fixed("a", [5, 1, 2]), 3), (Fixed("b", [1, 3, 5]), 3)]
+    score_candidates(lists, [Comparing()], Queries.from_lists([[0]]))
+    assert given[0].tolist() == [[1, 5, 3, 2]]

@@ -14,6 +14,7 @@ import numpy as np
 from llmrec.assets import find_asset
 from llmrec.errors import ConfigError, ModelError
 from llmrec.models._causal import Asked, log_likelihoods, plain_log_likelihoods, trees
+from llmrec.models._constrained import likeliest_allowed
 from llmrec.models._folder import OpenedFiles, licence_files, model_files, read_config, short_name
 from llmrec.models._gguf import readable_folder
 from llmrec.models._network import side_by_side
@@ -196,13 +197,13 @@ class LanguageModel:
             prompts: n prompts, in ids.
             max_new_tokens: of an answer at most.
             allowed: given the ids of the answer so far, the ids that may come next; None: any. An end is among them
-                only if it says so.
+                only if it says so. Where it is one only, the model is not asked.
 
         Returns:
             n texts, control tokens left out.
 
         Raises:
-            ConfigError: a prompt is empty, or would be longer than `max_tokens` with an answer.
+            ConfigError: a prompt is empty, or would be longer than `max_tokens` with an answer; nothing is allowed.
         """
         for prompt in prompts:
             self._check(len(prompt), max_new_tokens)
@@ -215,19 +216,24 @@ class LanguageModel:
     def _said(self, prompt: Sequence[int], count: int, allowed: Callable[[list[int]], list[int]] | None) -> list[int]:
         import torch
 
+        if allowed is not None:
+            return likeliest_allowed(self._module, prompt, count, allowed, self._ends())
         ids = torch.tensor([list(prompt)], device=self._module.device)
-        chosen = None if allowed is None else lambda _, so_far: allowed(so_far[len(prompt) :].tolist())
         with torch.inference_mode(), quiet_transformers():
             whole = self._module.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=count,
                 do_sample=False,
-                prefix_allowed_tokens_fn=chosen,
                 pad_token_id=self.tokens.pad,
             )
         answer: list[int] = whole[0, len(prompt) :].tolist()
         return answer
+
+    def _ends(self) -> list[int]:
+        """Ids that end an answer; there may be more of them than the tokenizer knows."""
+        ends = self._module.generation_config.eos_token_id
+        return list(ends) if isinstance(ends, list) else [] if ends is None else [ends]
 
     def _check(self, prompt: int, more: int) -> None:
         if prompt == 0:

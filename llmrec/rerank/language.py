@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -14,10 +14,24 @@ from llmrec.data import Catalog
 from llmrec.errors import ConfigError
 from llmrec.models import LanguageModel, Message
 from llmrec.rerank.cross_encoder import Pairs, render_pairs
-from llmrec.text import Template, load_template, render_system
+from llmrec.rerank.shots import Example, draw_examples, histories_of
+from llmrec.text import Template, load_template, render_items, render_question, render_system, render_users
 from llmrec.types import BoolArray, Float32Array, Int32Array, Int64Array, Queries, State
 
-__all__ = ["TITLE", "YES_NO", "LanguageConfig", "Title", "TitleConfig", "YesNo", "YesNoConfig"]
+__all__ = [
+    "ANSWER",
+    "TITLE",
+    "YES_NO",
+    "LanguageConfig",
+    "OfTexts",
+    "Reader",
+    "Shown",
+    "Title",
+    "TitleConfig",
+    "YesNo",
+    "YesNoConfig",
+    "read_examples",
+]
 
 
 class LanguageConfig(ComponentConfig):
@@ -28,12 +42,16 @@ class LanguageConfig(ComponentConfig):
         template: a chat template.
         max_tokens: limit on a chat's length, the answer included.
         item_tokens: tokens kept for the item; the history gets the rest.
+        shots: so many users of the log are shown first, each with what they took next as the right answer.
+        shot_tokens: tokens kept for each of their histories.
     """
 
     model: str = "smollm2"
     template: str = "chat/yes-no"
     max_tokens: int = Field(default=512, ge=64)
     item_tokens: int = Field(default=48, ge=4)
+    shots: int = Field(default=0, ge=0, le=32)
+    shot_tokens: int = Field(default=64, ge=8)
 
 
 class YesNoConfig(LanguageConfig):
@@ -70,12 +88,14 @@ class Reader:
         template: a chat template.
         item_tokens: tokens kept for the item.
         catalog: all items.
+        shots: what is asked before, each with its right answer.
     """
 
     model: LanguageModel
     template: Template
     item_tokens: int
     catalog: Catalog
+    shots: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, config: LanguageConfig, catalog: Catalog) -> Self:
@@ -93,35 +113,104 @@ class Reader:
         rows, places = np.nonzero((items >= 0) & known[:, None])
         return rows.astype(np.int64), places.astype(np.int64)
 
-    def pairs(self, queries: Queries, rows: Int64Array, items: Int32Array) -> Pairs:
-        """The texts of m users and items; users are cut to what the item and the chat around leave over."""
-        around = len(self.chats([""])[0])
+    def pairs(self, queries: Queries, rows: Int64Array, items: Int32Array, room: int | None = None) -> Pairs:
+        """The texts of m users and items; users are cut to what the chat around leaves over.
+
+        Args:
+            queries: n queries.
+            rows: Int64[m], whose each pair is.
+            items: Int32[m], catalog rows.
+            room: tokens kept for items and the answer; None: for one item.
+        """
+        around = len(self.chats([self.question([])])[0])
         distinct, local = np.unique(rows, return_inverse=True)
-        budget = self.model.max_tokens - around - self.item_tokens - ANSWER
+        room = self.item_tokens + ANSWER if room is None else room
+        budget = self.model.max_tokens - around - room
         if budget < 1:
             raise ConfigError(
                 f"max_tokens={self.model.max_tokens} leaves no room for a user beside {around} tokens of the chat and "
-                f"{self.item_tokens} of the item"
+                f"{room} of what is asked and answered; raise it, or lower item_tokens, shots or shot_tokens"
             )
         found = render_pairs(self.template, self.catalog, queries.take(distinct), local, items, self.model, budget)
-        return replace(found, items=[self.model.tokens.cut(text, self.item_tokens) for text in found.items])
+        return replace(found, items=self.cut(found.items))
+
+    def lists(self, queries: Queries, items: Int32Array, room: int) -> Iterator[Shown]:
+        """The lists of all queries with a history or a wish; see `pairs`."""
+        rows, places = self.asked(queries, items)
+        if len(rows) == 0:
+            return
+        pairs = self.pairs(queries, rows, items[rows, places], room)
+        for some in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows)) + 1):
+            row, texts = int(rows[some[0]]), [pairs.items[item] for item in pairs.item_rows[some]]
+            user = pairs.users[pairs.user_rows[some[0]]]
+            yield Shown(row, places[some], items[row, places[some]], user, texts)
+
+    def cut(self, texts: Iterable[str]) -> list[str]:
+        """Texts of items, none longer than what is kept for one."""
+        return [self.model.tokens.cut(text, self.item_tokens) for text in texts]
+
+    def question(self, texts: Iterable[str]) -> str:
+        """A message: a user's text, items' texts, and what the template asks in the end."""
+        return "\n".join(text for text in (*texts, render_question(self.template)) if text)
 
     def chats(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of chats, each with one message of the user's."""
+        """Ids of chats, each with one message of the user's behind the examples."""
         said = render_system(self.template)
-        system = [Message("system", said)] if said else []
-        return [self.model.chat([*system, Message("user", text)]) for text in texts]
+        before = [Message("system", said)] if said else []
+        for asked, answer in self.shots:
+            before += [Message("user", asked), Message("assistant", answer)]
+        return [self.model.chat([*before, Message("user", text)]) for text in texts]
 
     def state(self, settings: ComponentConfig) -> State:
-        """Settings, the template and the model's files."""
-        config = {"settings": settings.model_dump(), "template": self.template.to_dict()}
+        """Settings, the template, the examples and the model's files."""
+        config = {"settings": settings.model_dump(), "template": self.template.to_dict(), "shots": list(self.shots)}
         return State(config, {}, {f"model/{name}": path for name, path in self.model.files().items()})
 
     @classmethod
     def from_state(cls, state: State, config: LanguageConfig, catalog: Catalog) -> Self:
         """Bring it back."""
         model = LanguageModel.load(str(state.files["model/config.json"].parent), max_tokens=config.max_tokens)
-        return cls(model, Template.from_dict(state.config["template"]), config.item_tokens, catalog)
+        shots = tuple((asked, answer) for asked, answer in state.config.get("shots", ()))
+        return cls(model, Template.from_dict(state.config["template"]), config.item_tokens, catalog, shots)
+
+
+def read_examples(
+    reader: Reader, context: FitContext, config: LanguageConfig, beside: int
+) -> list[tuple[Example, str, list[str]]]:
+    """Draw as many examples as the settings ask for, with the user's text and the texts of the items shown.
+
+    Args:
+        reader: writes them.
+        context: what may be learned from.
+        config: how many there are, and how long a history is.
+        beside: so many items that the user did not take are shown beside the one taken.
+    """
+    if config.shots == 0:
+        return []
+    examples = draw_examples(context, config.shots, beside)
+    queries = histories_of(context, examples)
+    users = render_users(reader.template, reader.catalog, queries, config.shot_tokens, reader.model, part="user").texts
+    shown = [render_items(reader.template, reader.catalog, one.shown, part="item") for one in examples]
+    return [(one, user, reader.cut(texts)) for one, user, texts in zip(examples, users, shown, strict=True)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """A list that is shown to the model as a whole.
+
+    Attributes:
+        row: whose it is.
+        places: Int64[m], where its items stand.
+        items: Int32[m], their catalog rows.
+        user: the user's text.
+        texts: theirs.
+    """
+
+    row: int
+    places: Int64Array
+    items: Int32Array
+    user: str
+    texts: list[str]
 
 
 ANSWER = 8
@@ -129,7 +218,7 @@ ANSWER = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _OfTexts:
+class OfTexts:
     """What scorers that read texts have in common: they know items by nothing else."""
 
     name: str
@@ -150,7 +239,7 @@ class _OfTexts:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class YesNo(_OfTexts):
+class YesNo(OfTexts):
     """Scores an item by how much likelier a yes is than a no, asked whether it suits.
 
     As Bao et al. ask, "TALLRec: An Effective and Efficient Tuning Framework to Align Large Language Model with
@@ -171,7 +260,7 @@ class YesNo(_OfTexts):
         rows, places = self.reader.asked(queries, items)
         if len(rows):
             pairs = self.reader.pairs(queries, rows, items[rows, places])
-            prompts = self.reader.chats([f"{user}\n{item}" for user, item in pairs.texts()])
+            prompts = self.reader.chats([self.reader.question(texts) for texts in pairs.texts()])
             answers = [self.config.yes, self.config.no]
             found = np.stack(self.reader.model.log_likelihood(prompts, [answers] * len(prompts)))
             scores[rows, places] = found[:, 0] - found[:, 1]
@@ -179,7 +268,7 @@ class YesNo(_OfTexts):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Title(_OfTexts):
+class Title(OfTexts):
     """Scores an item by how likely its name is as the answer to what comes next.
 
     The likelihood without a history is taken off, so that what is famous or simply common does not win by that
@@ -205,18 +294,25 @@ class Title(_OfTexts):
         lengths = model.count_tokens(names).astype(np.float32) + 1  # its end is foretold too
         prior = np.zeros(len(names), dtype=np.float32)
         if self.config.prior_weight:
-            (prior,) = model.log_likelihood(self.reader.chats([""]), [names], ended=True)
+            (prior,) = model.log_likelihood(self.reader.chats([self.reader.question([])]), [names], ended=True)
         # rows rise, so the cells of a user stand together
         shown = np.split(pairs.item_rows, np.flatnonzero(np.diff(pairs.user_rows)) + 1)
         answers = [[names[item] for item in some] for some in shown]
-        found = np.concatenate(model.log_likelihood(self.reader.chats(pairs.users), answers, ended=True))
+        prompts = self.reader.chats([self.reader.question([user]) for user in pairs.users])
+        found = np.concatenate(model.log_likelihood(prompts, answers, ended=True))
         found -= self.config.prior_weight * prior[pairs.item_rows]
         scores[rows, places] = found / lengths[pairs.item_rows] ** self.config.length_power
         return scores
 
 
 def _fit_yes_no(context: FitContext, config: YesNoConfig) -> YesNo:
-    return YesNo(context.name, config, Reader.of(config, context.catalog))
+    """Half of the examples are of items that were taken."""
+    reader, shots = Reader.of(config, context.catalog), []
+    for place, (example, user, texts) in enumerate(read_examples(reader, context, config, beside=1)):
+        taken = place % 2 == 0
+        item = texts[example.taken if taken else 1 - example.taken]
+        shots.append((reader.question([user, item]), config.yes if taken else config.no))
+    return YesNo(context.name, config, replace(reader, shots=tuple(shots)))
 
 
 def _load_yes_no(name: str, state: State, catalog: Catalog) -> YesNo:
@@ -225,7 +321,10 @@ def _load_yes_no(name: str, state: State, catalog: Catalog) -> YesNo:
 
 
 def _fit_title(context: FitContext, config: TitleConfig) -> Title:
-    return Title(context.name, config, Reader.of(config, context.catalog))
+    reader = Reader.of(config, context.catalog)
+    examples = read_examples(reader, context, config, beside=0)
+    shots = tuple((reader.question([user]), texts[0]) for _, user, texts in examples)
+    return Title(context.name, config, replace(reader, shots=shots))
 
 
 def _load_title(name: str, state: State, catalog: Catalog) -> Title:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from llmrec.bundle import read_bundle, write_bundle
-from llmrec.component import Forgets, HoldsItems, find_component
+from llmrec.component import Compares, Forgets, HoldsItems, find_component
 from llmrec.data import Catalog
 from llmrec.retrieve.reading import ReadsOnce
 from llmrec.types import Candidates, Csr, Int32Array, Item, Queries, Ranking
@@ -161,12 +161,28 @@ def scores_are_columns(scorer: Any, catalog: Catalog, queries: Queries) -> None:
 
 
 def places_do_not_matter(scorer: Any, catalog: Catalog, queries: Queries) -> None:
-    """An item's score does not depend on where it stands, nor on what stands beside it."""
+    """An item's score does not depend on where it stands, nor on what stands beside it; but for what compares lists."""
+    if isinstance(scorer, Compares):
+        return
     items = _everything(queries, catalog)
     order = np.random.default_rng(0).permutation(len(catalog))
     whole = scorer.score(queries, items)
     np.testing.assert_allclose(scorer.score(queries, items[:, order]), whole[:, order], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(scorer.score(queries, items[:, :1]), whole[:, :1], rtol=1e-4, atol=1e-5)
+
+
+def lists_decide_alone(scorer: Any, catalog: Catalog, queries: Queries) -> None:
+    """What compares lists gives a list the same scores, to the bit, alone, in a batch and with more pads behind it."""
+    if not isinstance(scorer, Compares):
+        return
+    comparing: Any = scorer
+    items = _everything(queries, catalog)[:, ::-1][:, :K]
+    whole = comparing.score(queries, items)
+    wider = np.pad(items, ((0, 0), (0, 3)), constant_values=-1)
+    np.testing.assert_array_equal(comparing.score(queries, wider)[:, :K], whole)
+    for row in range(len(queries)):
+        alone = comparing.score(queries.take(np.array([row])), items[row : row + 1])
+        np.testing.assert_array_equal(alone[0], whole[row])
 
 
 def queries_do_not_mix(scorer: Any, catalog: Catalog, queries: Queries) -> None:
@@ -188,7 +204,9 @@ def new_items_are_scored_or_nan(scorer: Any, catalog: Catalog, queries: Queries)
     bigger: Any = scorer.with_items(grown.without_items([gone]), np.empty(0, np.int32))
     items = _everything(queries, grown)
     before, after = scorer.score(queries, items[:, :-1]), bigger.score(queries, items)
-    np.testing.assert_allclose(after[:, :-1], before, rtol=1e-4, atol=1e-5)
+    compares = isinstance(scorer, Compares)
+    old = bigger.score(queries, items[:, :-1]) if compares else after[:, :-1]
+    np.testing.assert_allclose(old, before, rtol=1e-4, atol=1e-5)
     assert not np.isinf(after).any()
     if hasattr(bigger, "retrieve"):
         ranking = bigger.retrieve(queries, len(grown))
@@ -201,9 +219,9 @@ def changed_items_are_read_again(scorer: Any, catalog: Catalog, queries: Queries
 
     Where fields alone decide an item's score, a changed item is scored as a new one with its fields is. Where
     something was learned of the item too (it is not scored as its newborn twin is), the fields still count: the score
-    is not what it was.
+    is not what it was. Where lists are compared, no two items need be scored alike.
     """
-    holds = isinstance(scorer, HoldsItems)
+    holds = isinstance(scorer, HoldsItems) and not isinstance(scorer, Compares)
     if not holds:
         return
     before = scorer.score(queries, _everything(queries, catalog))
@@ -233,7 +251,7 @@ def _with_twin(catalog: Catalog) -> Catalog:
 
 def forgotten_items_are_as_new(scorer: Any, catalog: Catalog, queries: Queries) -> None:
     """What can forget knows of a forgotten item what it knows of a new one with its fields; the old scorer stays."""
-    forgets = isinstance(scorer, Forgets) and isinstance(scorer, HoldsItems)
+    forgets = isinstance(scorer, Forgets) and isinstance(scorer, HoldsItems) and not isinstance(scorer, Compares)
     if not forgets:
         return
     row, twin = 2, len(catalog)
@@ -300,6 +318,7 @@ def ignored_columns_do_not_matter(fusion: Any, candidates: Candidates, queries: 
 SCORER_CHECKS: tuple[Check, ...] = (
     scores_are_columns,
     places_do_not_matter,
+    lists_decide_alone,
     queries_do_not_mix,
     nothing_in_nothing_out,
     new_items_are_scored_or_nan,

@@ -77,7 +77,9 @@ _CHAT = """{% for message in messages %}<|im_start|>{{ message['role'] }}
 {% endif %}"""
 
 
-def tiny_llama(folder: Path, *, layers: int = 2, hidden: int = 32, words: Sequence[str] = (), seed: int = 0) -> Path:
+def tiny_llama(
+    folder: Path, *, layers: int = 2, hidden: int = 32, words: Sequence[str] = (), seed: int = 0, positions: int = 512
+) -> Path:
     """Write a tiny random causal language model with a chat template, as Llama and SmolLM are built.
 
     Any text can be tokenized, byte by byte; `words` are one token each, with a space in front too.
@@ -88,6 +90,7 @@ def tiny_llama(folder: Path, *, layers: int = 2, hidden: int = 32, words: Sequen
         hidden: length of a vector; a multiple of 8.
         words: whole words of the vocabulary.
         seed: of the random weights.
+        positions: tokens it reads at most; its weights do not depend on it.
 
     Returns:
         The folder.
@@ -115,7 +118,7 @@ def tiny_llama(folder: Path, *, layers: int = 2, hidden: int = 32, words: Sequen
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=512,
+        max_position_embeddings=positions,
         initializer_range=0.3,
         bos_token_id=1,
         eos_token_id=2,

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from llmrec.text.library import list_templates, load_template
-from llmrec.text.render import RenderedUsers, TokenCounter, render_evidence, render_items, render_system, render_users
+from llmrec.text.render import (
+    RenderedUsers,
+    TokenCounter,
+    render_evidence,
+    render_items,
+    render_question,
+    render_system,
+    render_users,
+)
 from llmrec.text.template import Field, Template
 from llmrec.text.vocabulary import (
     UnknownCounter,
@@ -26,6 +34,7 @@ __all__ = [
     "load_template",
     "render_evidence",
     "render_items",
+    "render_question",
     "render_system",
     "render_users",
     "warn_unknown",

@@ -19,7 +19,15 @@ from llmrec.types import BoolArray, Int32Array, Int64Array, Queries
 if TYPE_CHECKING:
     from llmrec.data import Catalog
 
-__all__ = ["RenderedUsers", "TokenCounter", "render_evidence", "render_items", "render_system", "render_users"]
+__all__ = [
+    "RenderedUsers",
+    "TokenCounter",
+    "render_evidence",
+    "render_items",
+    "render_question",
+    "render_system",
+    "render_users",
+]
 
 # Stands for an entry when the tokens around the entries are counted. Fixed, so that a user's text never
 # depends on who else is in the batch.
@@ -133,6 +141,16 @@ def render_evidence(template: Template, evidence: Sequence[Mapping[str, Any]], p
     """
     _check_part(template, part, "evidence")
     return clean_values(_render(template, part, (dict(values) for values in evidence)))
+
+
+def render_question(template: Template) -> str:
+    """What a chat template asks once the items are shown; "" of one that asks nothing there.
+
+    Raises:
+        TemplateError: it is no chat template.
+    """
+    _check_part(template, "system", "user")
+    return _render(template, "question", [{}])[0] if "question" in template.parts else ""
 
 
 @dataclass(frozen=True, slots=True)

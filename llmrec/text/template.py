@@ -27,6 +27,8 @@ PARTS: Mapping[str, Mapping[str, PartScope]] = {
     "chat": {"system": "user", "entry": "item", "user": "user", "item": "item"},
     "explain": {"system": "evidence", "entry": "item", "text": "evidence", "ask": "evidence"},
 }
+# Parts that a template of a kind may do without; they read nothing.
+OPTIONAL: Mapping[str, frozenset[str]] = {"chat": frozenset({"question"})}
 # What every user part sees beside the profile.
 GIVEN = ("history", "wish")
 # What every part about evidence sees; "ask" also the sentence that is to be put in other words.
@@ -72,8 +74,8 @@ class Template:
         description: what it is for.
         fields: what it reads, by name.
         parts: Jinja source by part: item {"text"}, user {"entry", "text"}, pair {"entry", "user", "item"}, chat those
-            of a pair and "system": what the model is told before, which reads no field; explain {"system", "entry",
-            "text", "ask"}.
+            of a pair and "system": what the model is told before; it may have "question": what it is asked once it has
+            seen the items. Neither of the two reads a field. Explain {"system", "entry", "text", "ask"}.
         language: code of the language of its own words, such as "en" or "zh".
 
     Raises:
@@ -92,7 +94,7 @@ class Template:
         if self.kind not in PARTS:
             raise TemplateError(f"template {self.name}: kind {self.kind!r} is not one of {', '.join(PARTS)}")
         wanted = PARTS[self.kind]
-        if set(self.parts) != set(wanted):
+        if set(self.parts) - OPTIONAL.get(self.kind, frozenset()) != set(wanted):
             have, need = ", ".join(sorted(self.parts)) or "none", ", ".join(wanted)
             raise TemplateError(f"template {self.name}: kind {self.kind!r} needs the parts {need}, but has {have}")
         if not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]+)*", self.language):
@@ -101,8 +103,8 @@ class Template:
             )
         for name, field in self.fields.items():
             self._check_field(name, field)
-        for part, scope in wanted.items():
-            self._check_part(part, scope)
+        for part in self.parts:
+            self._check_part(part, wanted.get(part, "user"))
 
     def _check_field(self, name: str, field: Field) -> None:
         if not name.isidentifier() or name in GIVEN:
@@ -135,7 +137,7 @@ class Template:
 
     def _known(self, part: str, scope: PartScope) -> list[str]:
         """The names that a part can read."""
-        if part == "system":
+        if part in {"system", "question"}:
             return []
         if scope == "evidence":
             return [*EVIDENCE, *(("sentence",) if part == "ask" else ())]

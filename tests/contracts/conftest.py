@@ -78,11 +78,11 @@ def _pairs(get):
     return CrossEncoder("cross_encoder", model, template, 20, get("catalog"))
 
 
-def _language(name):
+def _language(name, **more):
     def make(get):
         component = find_component(name)
         context = FitContext(name, get("catalog"), get("interactions"))
-        settings = {"model": str(get("causal_model")), "max_tokens": 400, "item_tokens": 40}
+        settings = {"model": str(get("causal_model")), "max_tokens": 400, "item_tokens": 40, **more}
         return component.fit(context, component.config.model_validate(settings))
 
     return make
@@ -131,6 +131,12 @@ MAKERS = {
         "cross_encoder": _pairs,
         "yes_no": _language("yes_no"),
         "title_likelihood": _language("title_likelihood"),
+        "title_likelihood/shots": _language("title_likelihood", shots=2, max_tokens=600),
+        "yes_no/shots": _language("yes_no", shots=2, max_tokens=600),
+        "listwise": _language("listwise", window=6, step=4, item_tokens=20, max_tokens=600),
+        "listwise/shots": _language("listwise", window=8, step=4, passes=2, shots=1, shown=2, max_tokens=1000),
+        "pairwise": _language("pairwise", depth=4, max_tokens=600),
+        "pairwise/shots": _language("pairwise", depth=5, opponents=2, shots=1, max_tokens=800),
     },
     "fusion": {
         "rrf": lambda get: ReciprocalRankFusion("rrf", RrfConfig(), {"ease": 1.0, "dense": 0.5, "popularity": 0.0}),

@@ -12,7 +12,15 @@ import pyarrow as pa
 import pytest
 
 from llmrec.data import Catalog
-from llmrec.text import list_templates, load_template, render_evidence, render_items, render_users
+from llmrec.text import (
+    list_templates,
+    load_template,
+    render_evidence,
+    render_items,
+    render_question,
+    render_system,
+    render_users,
+)
 from llmrec.types import Queries
 
 GOLDEN = Path(__file__).with_name("prompts.json")
@@ -72,6 +80,8 @@ def make_evidence(*names):
 def rendered(name):
     template = load_template(name)
     out = {"version": template.version, "fingerprint": template.fingerprint}
+    if template.kind == "chat":
+        out |= {"system": render_system(template), "question": render_question(template)}
     for label, catalog in make_catalogs().items():
         parts = {"item": ["text"], "user": ["entry"], "explain": ["entry"]}.get(template.kind, ["entry", "item"])
         texts = {part: render_items(template, catalog, part=part) for part in parts}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec.errors import ConfigError, ModelError
-from llmrec.models import LanguageModel, Message, Placement
+from llmrec.models import LanguageModel, Message, Placement, quiet_transformers
 from llmrec.models import language_model as module_of
 from llmrec.models._causal import Asked, plain_log_likelihoods, trees
 from llmrec.testing.models import tiny_llama
@@ -180,6 +180,37 @@ def test_only_what_is_allowed_is_said(model):
     assert len(said) >= 6
     assert seen[0] == []
     assert all(after[:-1] == before for before, after in pairwise(seen))
+
+
+def test_what_is_forced_is_not_asked_for(model, monkeypatch):
+    """The answer is that of transformers' own generation, which asks for every token."""
+    letters = [model.tokens.text(letter)[0] for letter in "abcdefg"]
+    between, end = model.tokens.text(">")[0], model.tokens.end[0]
+
+    def allowed(so_far):
+        return [between] if len(so_far) % 3 else [end] if len(so_far) == 9 else letters
+
+    prompt, read = model.chat(CHAT), []
+    (said,) = model.generate([prompt], max_new_tokens=20, allowed=allowed)
+    assert (said[1:3], said[4:6], said[7:]) == (">>", ">>", ">>")
+    assert model.usage.said == 10
+    with quiet_transformers():
+        whole = model._module.generate(
+            torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.int64),
+            max_new_tokens=20,
+            do_sample=False,
+            prefix_allowed_tokens_fn=lambda _, ids: allowed(ids[len(prompt) :].tolist()),
+        )
+    assert said == model.tokens.read(whole[0, len(prompt) :].tolist())
+    forward = model._module.forward
+    monkeypatch.setattr(
+        model._module, "forward", lambda **given: read.append(given["input_ids"].shape[1]) or forward(**given)
+    )
+    assert model.generate([prompt], max_new_tokens=20, allowed=allowed) == [said]
+    assert read == [len(prompt), 3, 3]
+    with pytest.raises(ConfigError, match="no token is allowed behind"):
+        model.generate([prompt], max_new_tokens=5, allowed=lambda so_far: [] if so_far else letters)
 
 
 def test_what_is_too_long_is_an_error(model):

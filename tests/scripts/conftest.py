@@ -17,6 +17,7 @@ MODULES = (
     "explain",
     "frontier",
     "growth",
+    "injection",
     "language_model",
     "quality",
     "sasrec",

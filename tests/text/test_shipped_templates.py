@@ -2,6 +2,7 @@
 
 # ruff: noqa: RUF001 - Chinese templates have Chinese signs
 
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -11,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec.data import Catalog
-from llmrec.text import list_templates, load_template, render_evidence, render_items, render_users
+from llmrec.text import (
+    list_templates,
+    load_template,
+    render_evidence,
+    render_items,
+    render_question,
+    render_system,
+    render_users,
+)
 from llmrec.types import Queries
 
 TEMPLATES = {template.name: template for template in list_templates()}
@@ -98,7 +107,9 @@ def test_no_two_say_the_same():
     for name, part in USER_PARTS:
         queries = known([[0, 1, 2]], texts=["w"], profiles={"age": [30], "gender": ["F"], "occupation": ["writer"]})
         items = render_items(TEMPLATES[name], full(), part="item") if part == "user" else []
-        written[name] = (*write(name, part, queries).texts, *items)
+        template = TEMPLATES[name]
+        said = [render_system(template), render_question(template)] if template.kind == "chat" else []
+        written[name] = (*write(name, part, queries).texts, *items, *said)
     written |= {name: tuple(render_items(t, full())) for name, t in TEMPLATES.items() if t.kind == "item"}
     written |= {n: tuple(render_evidence(t, EVIDENCE)) for n, t in TEMPLATES.items() if t.kind == "explain"}
     assert len(set(written.values())) == len(TEMPLATES)
@@ -229,13 +240,8 @@ def test_never_over_the_budget_and_the_newest_are_kept(which, rows, budget):
     for row, text, kept, left_out in zip(rows, got.texts, got.kept, got.truncated, strict=True):
         assert kept + left_out == len(row)
         newest = row[::-1][:kept]
-        shown = [int(word.lstrip("《")[1]) for word in text.replace("《", " 《").split() if is_title(word)]
+        shown = [int(digit) for digit in re.findall(r"(?<![A-Za-z])t(\d)(?!\w)", text)]
         assert shown == (newest[::-1] if which[0] == "user/timeline" else newest)
-
-
-def is_title(word):
-    word = word.lstrip("《")
-    return len(word) == 2 and word[0] == "t" and word[1].isdigit()
 
 
 def test_defaults_of_components_are_among_them():

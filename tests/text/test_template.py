@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from llmrec.errors import TemplateError
-from llmrec.text import Field, Template, list_templates
+from llmrec.text import Field, Template, list_templates, render_question
 
 
 def item_template(text="{{ title }}", **fields):
@@ -42,6 +42,23 @@ def test_bad_jinja_names_the_template_the_part_and_the_line():
 def test_parts_must_be_those_of_the_kind(kind, parts, message):
     with pytest.raises(TemplateError, match=message):
         Template("x/y", kind, 1, "", {}, parts)
+
+
+CHAT = {"system": "", "entry": "x", "user": "", "item": "x"}
+
+
+def test_a_chat_may_ask_something_in_the_end_which_reads_nothing():
+    without = Template("chat/y", "chat", 1, "", {}, CHAT)
+    asking = Template("chat/y", "chat", 1, "", {}, {**CHAT, "question": "Which\n{# one #}?"})
+    assert (render_question(without), render_question(asking)) == ("", "Which\n?")
+    assert without.fingerprint != asking.fingerprint
+    assert Template.from_dict(asking.to_dict()) == asking
+    with pytest.raises(TemplateError, match="part 'question', reads history"):
+        Template("chat/y", "chat", 1, "", {}, {**CHAT, "question": "{{ history }}"})
+    with pytest.raises(TemplateError, match="needs the parts entry, user, item, but has"):
+        Template("pair/y", "pair", 1, "", {}, {"entry": "", "user": "", "item": "", "question": ""})
+    with pytest.raises(TemplateError, match="has no user part 'system'"):
+        render_question(Template("pair/y", "pair", 1, "", {}, {"entry": "", "user": "", "item": ""}))
 
 
 @pytest.mark.parametrize("name", ["history", "wish", "release year", "1st"])
