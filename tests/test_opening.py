@@ -48,6 +48,7 @@ def many(bert, catalog, interactions, tmp_path_factory):
         "dense": text,
         "lookalike": {**text, "neighbours": 3},
         "sequence": {**text, "dim": 8, "epochs": 1, "max_length": 4},
+        "semantic_id": {**text, "dim": 8, "epochs": 1, "max_length": 4, "codes": 3},
     }
     config = Config.from_dict({"stages": [{"name": "hybrid", "retrievers": retrievers}]})
     fitted = fit(config, catalog, interactions, work=tmp_path_factory.mktemp("work"))

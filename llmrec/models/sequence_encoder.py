@@ -21,7 +21,7 @@ from llmrec.types import Csr, Float32Array, Int64Array
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["SequenceEncoder"]
+__all__ = ["SequenceEncoder", "gelu", "layer_norm", "layer_part"]
 
 TOKENS = 2_048
 """Items of one batch, pads included: bounds memory, and on a CPU fits its caches."""
@@ -116,8 +116,8 @@ def _transformer(encoder: SequenceEncoder, inputs: Float32Array, last: Int64Arra
     hidden = inputs + weights["wpe.weight"][: inputs.shape[1]]
     owners = np.arange(len(inputs))
     for layer in range(encoder.shape.layers):
-        part = {name.removeprefix(f"h.{layer}."): array for name, array in weights.items()}
-        normed = _norm(hidden, part, "ln_1")
+        part = layer_part(weights, layer)
+        normed = layer_norm(hidden, part, "ln_1")
         if layer < encoder.shape.layers - 1:
             seen = np.tri(inputs.shape[1], dtype=np.bool_)
             read = _attention(normed, normed, seen, part, heads)
@@ -126,9 +126,9 @@ def _transformer(encoder: SequenceEncoder, inputs: Float32Array, last: Int64Arra
             read = _attention(normed[owners, last][:, None], normed, seen, part, heads)
             hidden = hidden[owners, last][:, None]
         hidden = hidden + _linear(read, part, "attn.c_proj")
-        inner = _gelu(_linear(_norm(hidden, part, "ln_2"), part, "mlp.c_fc"))
+        inner = gelu(_linear(layer_norm(hidden, part, "ln_2"), part, "mlp.c_fc"))
         hidden = hidden + _linear(inner, part, "mlp.c_proj")
-    return _norm(hidden, weights, "ln_f")[:, 0]
+    return layer_norm(hidden, weights, "ln_f")[:, 0]
 
 
 def _attention(
@@ -162,7 +162,7 @@ def _gru(encoder: SequenceEncoder, inputs: Float32Array, last: Int64Array) -> Fl
             candidate = np.tanh(new[:, -dim:] + reset * old[:, -dim:])
             state = states[:, place] = (1 - keep) * candidate + keep * state
         inputs = states
-    return _norm(inputs[np.arange(len(inputs)), last], weights, "norm")
+    return layer_norm(inputs[np.arange(len(inputs)), last], weights, "norm")
 
 
 def _linear(inputs: Float32Array, part: Mapping[str, Float32Array], name: str) -> Float32Array:
@@ -171,7 +171,13 @@ def _linear(inputs: Float32Array, part: Mapping[str, Float32Array], name: str) -
     return out
 
 
-def _norm(inputs: Float32Array, part: Mapping[str, Float32Array], name: str) -> Float32Array:
+def layer_part(weights: Mapping[str, Float32Array], layer: int) -> dict[str, Float32Array]:
+    """The weights of one block, by the names they have in it."""
+    return {name.removeprefix(f"h.{layer}."): array for name, array in weights.items()}
+
+
+def layer_norm(inputs: Float32Array, part: Mapping[str, Float32Array], name: str) -> Float32Array:
+    """Layer norm over the last axis, with the weights of that name."""
     centred: Float32Array = inputs - inputs.mean(axis=-1, keepdims=True)
     spread = np.einsum("...d,...d->...", centred, centred)[..., None] / np.float32(inputs.shape[-1])
     centred *= part[f"{name}.weight"] / np.sqrt(spread + EPSILON)
@@ -179,7 +185,7 @@ def _norm(inputs: Float32Array, part: Mapping[str, Float32Array], name: str) -> 
     return centred
 
 
-def _gelu(inputs: Float32Array) -> Float32Array:
+def gelu(inputs: Float32Array) -> Float32Array:
     """GELU by the tanh formula, as GPT-2 has it."""
     inner = np.tanh(np.float32(np.sqrt(2 / np.pi)) * (inputs + np.float32(0.044715) * inputs * inputs * inputs))
     found: Float32Array = np.float32(0.5) * inputs * (1 + inner)

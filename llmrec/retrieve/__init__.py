@@ -14,6 +14,7 @@ from llmrec.retrieve.multvae import MultVae, MultVaeConfig, fit_multvae
 from llmrec.retrieve.neighbours import ItemKnnConfig, fit_item_knn
 from llmrec.retrieve.next_item import NextItemConfig, fit_next_item
 from llmrec.retrieve.popular import Popularity, PopularityConfig, fit_popularity
+from llmrec.retrieve.semantic_id import SemanticIdConfig, SemanticIdRetriever
 from llmrec.retrieve.sequence import SequenceConfig, SequenceRetriever
 from llmrec.retrieve.transition import TransitionConfig, fit_transition
 
@@ -39,6 +40,8 @@ __all__ = [
     "PopularityConfig",
     "Retriever",
     "Scorer",
+    "SemanticIdConfig",
+    "SemanticIdRetriever",
     "SequenceConfig",
     "SequenceRetriever",
     "TransitionConfig",

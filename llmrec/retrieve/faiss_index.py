@@ -19,7 +19,7 @@ from llmrec.retrieve.best import least_of
 from llmrec.retrieve.stored import StoredVectors
 from llmrec.types import BoolArray, Float32Array, Int64Array
 
-__all__ = ["MIN_TRAIN_IVFPQ", "ApproximateIndex", "ExactIndex"]
+__all__ = ["MIN_TRAIN_IVFPQ", "ApproximateIndex", "ExactIndex", "cluster_centres"]
 
 LINKS = 32
 """Links a vector has in an HNSW graph (M); twice as many on its lowest level."""
@@ -170,6 +170,24 @@ class ApproximateIndex:
         copy = _faiss().clone_index(self.index)
         copy.add(np.ascontiguousarray(vectors, dtype=np.float32))
         return type(self)(self.kind, copy)
+
+
+def cluster_centres(vectors: Float32Array, count: int, seed: int) -> Float32Array:
+    """Find the centres of clusters by k-means, from centres drawn with a seed.
+
+    Args:
+        vectors: Float32[n, dim].
+        count: clusters, at most n.
+        seed: of the draw; the same one gives the same centres on the same machine.
+
+    Returns:
+        Float32[count, dim].
+    """
+    faiss = _faiss()
+    settings = {"niter": 2 * ROUNDS, "min_points_per_centroid": 1, "max_points_per_centroid": 4 * SAMPLES_PER_CENTROID}
+    found = faiss.Kmeans(vectors.shape[1], count, seed=1 + seed % (2**31 - 2), **settings)
+    found.train(np.ascontiguousarray(vectors, dtype=np.float32))
+    return np.array(found.centroids, dtype=np.float32)
 
 
 def _hnsw(dim: int) -> Any:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from llmrec.train.pair_lists import PairLists
     from llmrec.train.pair_scorer import train_pair_scorer
     from llmrec.train.pretrain import PretrainConfig, pretrain_encoder
+    from llmrec.train.semantic_id import fit_semantic_id
     from llmrec.train.sequence import fit_sequence
     from llmrec.train.tuned_dense import tuned_encoder
 
@@ -24,6 +25,7 @@ __all__ = [
     "PairLists",
     "PretrainConfig",
     "TrainOptions",
+    "fit_semantic_id",
     "fit_sequence",
     "hard_negatives",
     "next_item_cases",
@@ -40,6 +42,7 @@ _HOMES = {
     "PairLists": "pair_lists",
     "PretrainConfig": "pretrain",
     "TrainOptions": "encoder_config",
+    "fit_semantic_id": "semantic_id",
     "fit_sequence": "sequence",
     "hard_negatives": "examples",
     "next_item_cases": "examples",

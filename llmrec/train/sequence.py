@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from llmrec.component import Component, FitContext
 from llmrec.data import Holdout, Interactions
 from llmrec.errors import DataError
-from llmrec.models import EmbeddingCache, TextEncoder
 from llmrec.models.sequence_encoder import SequenceEncoder
-from llmrec.retrieve.quantised import embed_items
 from llmrec.retrieve.sequence import (
     ItemVectors,
     SequenceConfig,
@@ -23,25 +21,13 @@ from llmrec.retrieve.sequence import (
     centred,
     load_sequence,
 )
-from llmrec.text import Template, load_template, render_items, warn_unknown
+from llmrec.train.epochs import Judged
+from llmrec.train.item_texts import ItemTexts, embed_texts
 from llmrec.train.sequence_data import cut_windows
 from llmrec.train.sequence_run import Lesson, Trained, train_sequence
-from llmrec.types import BoolArray, Csr, Float32Array, Int64Array
+from llmrec.types import BoolArray, Int64Array
 
 __all__ = ["COMPONENT", "fit_sequence"]
-
-JUDGED = 5_000
-"""Validation cases that an epoch is judged by, at most."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Texts:
-    """The catalog's texts: Float32[n_items, e] embeddings, the mean of the known items', and what made them."""
-
-    encoder: TextEncoder
-    template: Template
-    embeddings: Float32Array
-    mean: Float32Array
 
 
 def fit_sequence(context: FitContext, config: SequenceConfig) -> SequenceRetriever:
@@ -60,7 +46,7 @@ def fit_sequence(context: FitContext, config: SequenceConfig) -> SequenceRetriev
     train, n_items = context.train, len(context.catalog)
     counts = np.bincount(train.items, minlength=n_items)
     known = counts > 0
-    texts = None if config.items == "id" else _embed(context, config, known)
+    texts = None if config.items == "id" else embed_texts(context, config, known)
     lesson = _lesson(train, counts, texts, config)
 
     def assemble(trained: Trained) -> SequenceRetriever:
@@ -85,19 +71,7 @@ def fit_sequence(context: FitContext, config: SequenceConfig) -> SequenceRetriev
     return assemble(trained)
 
 
-def _embed(context: FitContext, config: SequenceConfig, known: BoolArray) -> _Texts:
-    encoder = TextEncoder.load(
-        config.encoder, max_tokens=config.max_tokens, cache=EmbeddingCache.default(), progress=context.progress
-    )
-    template = load_template(config.item_template)
-    rendered = render_items(template, context.catalog)
-    warn_unknown(rendered, encoder)
-    embedded = embed_items(encoder, rendered, context.train)
-    mean = embedded.vectors[known].mean(axis=0).astype(np.float32)
-    return _Texts(embedded.encoder, template, embedded.vectors, mean)
-
-
-def _lesson(train: Interactions, counts: Int64Array, texts: _Texts | None, config: SequenceConfig) -> Lesson:
+def _lesson(train: Interactions, counts: Int64Array, texts: ItemTexts | None, config: SequenceConfig) -> Lesson:
     known = counts > 0
     places = (np.cumsum(known) - 1).astype(np.int32)
     windows = cut_windows(train.offsets, places[train.items], config.max_length)
@@ -111,7 +85,7 @@ def _lesson(train: Interactions, counts: Int64Array, texts: _Texts | None, confi
 
 
 def _assemble(
-    context: FitContext, config: SequenceConfig, texts: _Texts | None, known: BoolArray, trained: Trained
+    context: FitContext, config: SequenceConfig, texts: ItemTexts | None, known: BoolArray, trained: Trained
 ) -> SequenceRetriever:
     """Put arrays in the place of what was trained, one row for each item of the catalog."""
     table, new_bias = trained.table, float(trained.table.array("new_bias")[0])
@@ -136,21 +110,9 @@ def _assemble(
 
 
 def _judge(cases: Holdout, assemble: Callable[[Trained], SequenceRetriever], seed: int) -> Callable[[Trained], float]:
-    """NDCG@10 on validation cases, what a user had left out; always the same cases."""
-    from llmrec.evaluate import find_hits, ndcg  # here: who only loads the model needs none of it
-
-    some = np.sort(np.random.default_rng(seed).permutation(len(cases))[:JUDGED]).astype(np.int64)
-    queries = cases.queries.take(some)
-    if queries.exclude is None:
-        queries = replace(queries, exclude=queries.histories)
-    targets = Csr(np.arange(len(some) + 1, dtype=np.int64), cases.targets[some])
-    one = np.ones(len(some), dtype=np.int64)
-
-    def judge(trained: Trained) -> float:
-        found = assemble(trained).retrieve(queries, 10)
-        return float(ndcg(find_hits(found.items, targets), one, 10).mean())
-
-    return judge
+    """NDCG@10 on validation cases."""
+    asked = Judged.some(cases, seed)
+    return lambda trained: asked.ndcg(assemble(trained))
 
 
 COMPONENT = Component("retriever", SequenceConfig, fit_sequence, load_sequence)

@@ -1,11 +1,9 @@
-"""One training run of a network over item vectors: steps, learning rate, checkpoints, early stopping."""
+"""One training run of a network over item vectors: what a step is, and what is kept of it."""
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.component import silent
-from llmrec.models import Placement, best_placement
+from llmrec.models import Placement
 from llmrec.models.sequence_model import SequenceShape, run_body
 from llmrec.retrieve.sequence import SequenceConfig
-from llmrec.train.checkpoint import (
-    Checkpoint,
-    optimizer_tensors,
-    read_checkpoint,
-    restore_optimizer,
-    run_key,
-    write_checkpoint,
-)
-from llmrec.train.sequence_data import Windows, epoch_batches, read_window
+from llmrec.train.checkpoint import run_key
+from llmrec.train.epochs import Course, Saver, descend, new_optimizer, take_course, training_place
+from llmrec.train.sequence_data import Windows, read_window
 from llmrec.train.sequence_items import ItemTable, new_table
 from llmrec.train.sequence_loss import Columns, LossKind, all_columns, draw_columns, gbce_power, score_loss
 from llmrec.types import Float32Array, Int64Array
@@ -36,12 +28,6 @@ __all__ = ["Lesson", "Trained", "train_sequence"]
 
 SOFTMAX_ITEMS = 5_000
 """Up to so many items "auto" scores against all of them."""
-
-WARM_UP = 0.1
-"""Share of the steps in which the learning rate rises."""
-
-TELL_S = 30.0
-"""Seconds between two messages within an epoch."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,35 +62,23 @@ class Trained:
     epochs: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Run:
     """A run in progress.
 
     Attributes:
         config: settings.
-        shape: the network's sizes.
         lesson: the data.
-        seed: for every random choice; each step starts its own draws, so nothing of them needs to be kept.
         placement: where and in which format the products are taken.
         table: what is trained.
-        optimizer: of all of it.
-        step: steps taken.
-        best: NDCG, epoch and weights of the best epoch so far, if epochs are judged.
+        course: how far it is.
     """
 
     config: SequenceConfig
-    shape: SequenceShape
     lesson: Lesson
-    seed: int
     placement: Placement
     table: ItemTable
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-    best: tuple[float, int, dict[str, torch.Tensor]] = field(default_factory=lambda: (-1.0, 0, {}))
-
-    @property
-    def epoch_steps(self) -> int:
-        return math.ceil(len(self.lesson.windows) / self.config.batch_size)
+    course: Course
 
 
 def train_sequence(
@@ -143,21 +117,14 @@ def train_sequence(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         run = _start(config, lesson, shape, seed)
-        if not _resume(run, path, key, progress):
-            _train(run, last, judge, _Saver(path, key, 60 * config.checkpoint_minutes), progress)
-    _, epoch, weights = run.best
-    if weights:
-        run.table.restore(weights)
-    run.table.body.eval().requires_grad_(False)
-    return Trained(shape, run.table, epoch or last)
+        asked = None if judge is None else lambda epoch: judge(Trained(shape, run.table, epoch))
+        saver = Saver(path, key, 60 * config.checkpoint_minutes)
+        taken = take_course(run.course, last, lambda rows: _step(run, rows), saver, judge=asked, progress=progress)
+    return Trained(shape, run.table, taken)
 
 
 def _start(config: SequenceConfig, lesson: Lesson, shape: SequenceShape, seed: int) -> _Run:
-    import torch
-
-    best = best_placement().floating
-    # float16 would need its losses scaled, and no machine has float16 alone
-    placement = best if best.dtype == "bfloat16" else Placement(best.device, "float32")
+    placement = training_place()
     table = new_table(
         shape,
         len(lesson.shares),
@@ -166,135 +133,16 @@ def _start(config: SequenceConfig, lesson: Lesson, shape: SequenceShape, seed: i
         dtype=placement.torch_dtype,
         device=placement.device,
     )
-    weights, others = ([p for p in table.parameters() if (p.ndim > 1) == matrix] for matrix in (True, False))
-    groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=not _is_mps(placement))
-    return _Run(config, shape, lesson, seed, placement, table, optimizer)
-
-
-def _is_mps(placement: Placement) -> bool:
-    return placement.device.startswith("mps")
-
-
-@dataclass(slots=True)
-class _Saver:
-    """Writes checkpoints when it is time."""
-
-    path: Path
-    key: str
-    every_s: float
-    saved: float = field(default_factory=time.monotonic)
-
-    def save_if_due(self, run: _Run) -> None:
-        if time.monotonic() - self.saved >= self.every_s:
-            self.save(run, finished=False)
-
-    def save(self, run: _Run, *, finished: bool) -> None:
-        score, epoch, weights = run.best
-        tensors = {f"weights.{name}": tensor for name, tensor in run.table.tensors().items()}
-        tensors |= {f"best.{name}": tensor for name, tensor in weights.items()}
-        tensors |= {} if finished else optimizer_tensors(run.optimizer)
-        facts = {"step": run.step, "finished": finished, "best_score": score, "best_epoch": epoch}
-        write_checkpoint(self.path, Checkpoint(self.key, facts, tensors))
-        self.saved = time.monotonic()
-
-
-def _resume(run: _Run, path: Path, key: str, progress: Callable[[str], None]) -> bool:
-    """Go on from a checkpoint if there is one; returns whether the run was finished."""
-    checkpoint = read_checkpoint(path, key)
-    if checkpoint is None:
-        return False
-    facts, tensors = checkpoint.facts, checkpoint.tensors
-    run.table.restore(_under("weights.", tensors))
-    run.step, run.best = facts["step"], (facts["best_score"], facts["best_epoch"], _under("best.", tensors))
-    if facts["finished"]:
-        progress(f"sequence: trained before, read from {path}")
-        return True
-    restore_optimizer(run.optimizer, tensors)
-    progress(f"sequence: going on after step {run.step:,}, read from {path}")
-    return False
-
-
-def _under(prefix: str, tensors: Any) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _train(
-    run: _Run,
-    last: int,
-    judge: Callable[[Trained], float] | None,
-    saver: _Saver,
-    progress: Callable[[str], None],
-) -> None:
-    """Train from where the run stands to its end."""
-    per_epoch, clock = run.epoch_steps, _Clock(run.step, last * run.epoch_steps, time.monotonic())
-    patience = last if judge is None or run.config.patience is None else run.config.patience
-    for epoch in range(run.step // per_epoch, last):
-        if epoch - run.best[1] >= patience:
-            break
-        batches = epoch_batches(run.lesson.windows, run.config.batch_size, np.random.default_rng((run.seed, epoch)))
-        run.table.body.train()
-        loss = math.nan
-        for rows in batches[run.step - epoch * per_epoch :]:
-            now = _step(run, rows)
-            loss = now if math.isnan(loss) else 0.98 * loss + 0.02 * now
-            run.step += 1
-            if run.step % per_epoch:  # at the end of an epoch it is judged first
-                saver.save_if_due(run)
-            if clock.due():
-                progress(f"sequence: epoch {epoch + 1}/{last}, loss {loss:.3f}, {clock.left(run.step)}")
-        told = ""
-        if judge is not None:
-            score = _judged(run, judge, epoch + 1)
-            told = f", NDCG@10 {score:.4f}"
-            if score > run.best[0]:
-                copies = {name: tensor.clone() for name, tensor in run.table.tensors().items()}
-                run.best = (score, epoch + 1, copies)
-        progress(f"sequence: epoch {epoch + 1}/{last}, loss {loss:.3f}{told}, {clock.left(run.step)}")
-        saver.save_if_due(run)
-    saver.save(run, finished=True)
-
-
-def _judged(run: _Run, judge: Callable[[Trained], float], epoch: int) -> float:
-    import torch
-
-    run.table.body.eval()
-    with torch.no_grad():
-        return judge(Trained(run.shape, run.table, epoch))
-
-
-@dataclass(slots=True)
-class _Clock:
-    """Says how long it will take."""
-
-    first: int
-    steps: int
-    began: float
-    told: float = field(default_factory=time.monotonic)
-
-    def due(self) -> bool:
-        return time.monotonic() - self.told >= TELL_S
-
-    def left(self, step: int) -> str:
-        self.told = time.monotonic()
-        seconds = (self.told - self.began) / max(1, step - self.first) * (self.steps - step)
-        return f"{seconds / 60:.0f} min left" if seconds >= 90 else f"{seconds:.0f} s left"
-
-
-def _rate(config: SequenceConfig, step: int, steps: int) -> float:
-    """The learning rate of a step: up along a line, down along a cosine."""
-    warm = max(1, round(WARM_UP * steps))
-    if step < warm:
-        return config.learning_rate * (step + 1) / warm
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+    optimizer = new_optimizer(config, table, placement)
+    return _Run(config, lesson, placement, table, Course("sequence", config, lesson.windows, seed, table, optimizer))
 
 
 def _step(run: _Run, rows: Int64Array) -> float:
     """Learn from one batch of windows; returns the loss."""
     import torch
 
-    torch.manual_seed(run.seed * 1_000_003 + run.step)
-    rng = np.random.default_rng((run.seed, run.step, 1))
+    torch.manual_seed(run.course.seed * 1_000_003 + run.course.step)
+    rng = np.random.default_rng((run.course.seed, run.course.step, 1))
     items, _ = read_window(run.lesson.windows, rows)
     inputs, ahead = items[:, :-1], items[:, 1:]
     targets = ahead[ahead >= 0]
@@ -321,20 +169,8 @@ def _step(run: _Run, rows: Int64Array) -> float:
         _tensor(columns.drawn.astype(np.float32), device),
         gbce_power(int(columns.drawn.sum()), len(run.lesson.shares)) if kind == "gbce" else None,
     )
-    _descend(run, [states, offered, offsets], [result.states.to(states.dtype), result.vectors, result.biases])
+    descend(run.course, [states, offered, offsets], [result.states.to(states.dtype), result.vectors, result.biases])
     return result.loss
-
-
-def _descend(run: _Run, outputs: list[torch.Tensor], slopes: list[torch.Tensor]) -> None:
-    """Carry the slopes of a step back to the weights, and move those."""
-    import torch
-
-    for group in run.optimizer.param_groups:
-        group["lr"] = _rate(run.config, run.step, run.config.epochs * run.epoch_steps)
-    run.optimizer.zero_grad()
-    torch.autograd.backward(outputs, slopes)
-    torch.nn.utils.clip_grad_norm_(run.table.parameters(), 1.0)
-    run.optimizer.step()
 
 
 def _columns(run: _Run, targets: Int64Array, rng: np.random.Generator) -> tuple[LossKind, Columns]:

@@ -10,6 +10,8 @@
     shuffle_texts = true            # items swap their fields, so that a text says nothing about its item
     [ablations."without text".set]
     "hybrid.ease.text_weight" = 0   # stage.component.key
+    [ablations."without text".add]
+    "hybrid.era" = { depth = 5 }                 # a retriever more, as stage.component
     [ablations."without text".stages]
     hybrid = { fusion = { type = "rrf" } }       # a stage's own keys
 
@@ -125,12 +127,17 @@ def _without(ours: Mapping[str, Any], part: str) -> Method:
 
 
 def _ablation(ours: Mapping[str, Any], label: str, table: Mapping[str, Any]) -> Method:
-    unknown = sorted(set(table) - {"remove", "set", "stages", "shuffle_texts"})
-    if unknown:
-        raise ConfigError(f"ablation {label!r}: unknown key {unknown[0]!r}; known: remove, set, stages, shuffle_texts")
+    known = ("remove", "add", "set", "stages", "shuffle_texts")
+    if unknown := sorted(set(table) - set(known)):
+        raise ConfigError(f"ablation {label!r}: unknown key {unknown[0]!r}; known: {', '.join(known)}")
     config = copy.deepcopy(dict(ours))
     for part in table.get("remove", ()):
         _remove(config, part, label)
+    for path, settings in table.get("add", {}).items():
+        name, _, part = path.partition(".")
+        if part in (there := _stage(config, name, label)["retrievers"]):
+            raise ConfigError(f"ablation {label!r}: {path!r} is there already; change it by 'set'")
+        there[part] = dict(settings)
     for path, value in table.get("set", {}).items():
         _set(config, path, value, label)
     for stage, values in table.get("stages", {}).items():

@@ -56,6 +56,13 @@ def _sequence(get, work, **settings):
     return component.fit(context, component.config.model_validate({**sizes, **settings}))
 
 
+def _semantic(get, **settings):
+    component = find_component("semantic_id")
+    sizes = {"encoder": str(get("bert")), "item_template": "item/title", "dim": 8, "heads": 2, "epochs": 2}
+    context = FitContext("semantic_id", get("catalog"), get("interactions"), work=get("work"))
+    return component.fit(context, component.config.model_validate({**sizes, "max_length": 4, **settings}))
+
+
 def _lookalike(get, **settings):
     config = LookalikeConfig(encoder=str(get("bert")), item_template="item/title", **settings)
     context = FitContext("lookalike", get("catalog"), get("interactions"))
@@ -114,6 +121,8 @@ MAKERS = {
         "sequence": lambda get: _sequence(get, get("work"), items="both"),
         "sequence/text": lambda get: _sequence(get, get("work"), items="text", loss="sampled", negatives=4),
         "sequence/id": lambda get: _sequence(get, get("work"), items="id", architecture="gru"),
+        "semantic_id": lambda get: _semantic(get, codes=3),
+        "semantic_id/one level": lambda get: _semantic(get, levels=1, codes=2, layers=1),
         "als": _log_model(fit_als, AlsConfig(factors=4)),
         "multvae": _log_model(fit_multvae, MultVaeConfig(hidden=8, latent=4, epochs=5)),
         "bpr": _log_model(fit_bpr, BprConfig(factors=4, iterations=10)),

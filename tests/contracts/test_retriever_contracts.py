@@ -201,7 +201,7 @@ def test_every_check_bites(check, catalog, interactions, queries):
         check(Mutant(good, MUTANTS[check.__name__]), catalog, queries)
 
 
-@pytest.mark.parametrize("name", ["dense", "bm25", "sequence", "sequence/text"])
+@pytest.mark.parametrize("name", ["dense", "bm25", "sequence", "sequence/text", "semantic_id"])
 def test_a_retriever_that_keeps_old_texts_is_caught(made, name, catalog, queries):
     good, check = made("retriever", name), changed_items_are_read_again
     check(Mutant(good, None), catalog, queries)

@@ -85,6 +85,7 @@ def test_methods(bench, configs):
         ('[ablations.x.set]\n"hybrid.eas.l2" = 1', "not the stage.component.key"),
         ('[ablations.x.set]\n"hybrid.ease" = 1', "not the stage.component.key"),
         ('[ablations.x.stages]\nhybird = { type = "rrf" }', "no stage is called 'hybird'"),
+        ('[ablations.x.add]\n"hybrid.ease" = {}', "'hybrid.ease' is there already"),
         ("[ablations.x]\nremoved = []", "unknown key 'removed'"),
         ('[ablations."without x, or y"]', "has a comma"),
         ("[ablations", "cannot read the methods"),
@@ -340,3 +341,11 @@ def test_unknown_methods_are_refused(call):
 def test_unknown_protocols_are_refused(call):
     with pytest.raises(SystemExit, match=r"no protocol is called 'cold'; there are: last, seen, ties, time"):
         call("--protocols", "cold")
+
+
+def test_an_ablation_may_add_a_retriever(bench, configs):
+    with (configs / "tiny-methods.toml").open("a") as file:
+        file.write('[ablations.more.add]\n"hybrid.transition" = { window = 3 }\n')
+    methods = {method.name: method for method in bench["_quality_methods"].read_methods("tiny", configs)}
+    assert methods["more"].config["stages"][0]["retrievers"]["transition"] == {"window": 3}
+    assert "transition" not in methods["ours"].config["stages"][0]["retrievers"]

@@ -12,7 +12,7 @@ from llmrec.errors import DataError
 from llmrec.retrieve import SequenceConfig
 from llmrec.testing.contracts import reload
 from llmrec.testing.data import tiny_catalog, tiny_interactions
-from llmrec.train import fit_sequence, sequence_run
+from llmrec.train import epochs, fit_sequence, sequence_run
 from llmrec.types import Item, Queries
 
 N_ITEMS, COLD = 12, 11
@@ -193,9 +193,9 @@ def test_a_killed_run_remembers_the_best_epoch(fit_one, split, scripted, steps, 
 def test_a_run_killed_when_its_patience_was_over_does_not_go_on(fit_one, split, scripted, steps, monkeypatch):
     scripted([0.3, 0.1])
     settings = {"log": split.train, "validation": split.validation, "patience": 1, "checkpoint_minutes": 0.0}
-    honest = sequence_run._Saver.save
+    honest = epochs.Saver.save
     monkeypatch.setattr(
-        sequence_run._Saver, "save", lambda self, run, *, finished: finished or honest(self, run, finished=False)
+        epochs.Saver, "save", lambda self, run, *, finished: finished or honest(self, run, finished=False)
     )
     fit_one(**settings)
     steps.taken = 0
