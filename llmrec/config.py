@@ -31,6 +31,7 @@ __all__ = [
     "StageConfig",
     "Table",
     "read_toml",
+    "read_values",
     "resolve",
 ]
 
@@ -138,7 +139,7 @@ class Config(BaseModel):
         Raises:
             ConfigError: a key is unknown (the nearest known one is named) or a value is out of range.
         """
-        return _read(cls, values, source)
+        return read_values(cls, values, source)
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
@@ -205,12 +206,13 @@ class Project(BaseModel):
             ConfigError: a key is unknown (the nearest known one is named) or a value is out of range.
         """
         _check_top(values, source)
-        data = _read(DataConfig, values.get("data", {}), f"{source}: data")
-        runtime = _read(RuntimeConfig, values.get("runtime", {}), f"{source}: runtime")
+        data = read_values(DataConfig, values.get("data", {}), f"{source}: data")
+        runtime = read_values(RuntimeConfig, values.get("runtime", {}), f"{source}: runtime")
         pipeline = Config.from_dict({k: v for k, v in values.items() if k not in _TABLES}, source=source)
         entries = flatten(values.get("tune", {}))
         space = {
-            path: _read(kind_of(entry), entry, f"{source}: tune.{path}".rstrip(".")) for path, entry in entries.items()
+            path: read_values(kind_of(entry), entry, f"{source}: tune.{path}".rstrip("."))
+            for path, entry in entries.items()
         }
         return cls(pipeline=pipeline, data=data, runtime=runtime, tune=Space(space))
 
@@ -347,7 +349,7 @@ def _validate(model: type[_Model], values: Mapping[str, Any]) -> _Model:
     return model.model_validate_json(json.dumps(values, default=str), strict=True)
 
 
-def _read(model: type[_Model], values: Mapping[str, Any], source: str) -> _Model:
+def read_values(model: type[_Model], values: Mapping[str, Any], source: str) -> _Model:
     """Check values as they come from TOML or JSON.
 
     Raises:

@@ -27,6 +27,7 @@ from llmrec.cli.render import render
 from llmrec.cli.runtime import with_runtime
 from llmrec.cli.search import search, similar
 from llmrec.cli.train import encoder, pretrain
+from llmrec.cli.train_language import language_model, preferences
 from llmrec.cli.tune import tune
 
 __all__ = ["COMMAND", "ENTRIES", "Entry", "app"]
@@ -67,6 +68,21 @@ ENTRIES = (
     Entry(fit, MAKE, "llmrec fit --items items.csv --interactions log.csv --out bundles/shop", runs_models=True),
     Entry(encoder, MAKE, "llmrec train encoder --dataset ml-100k --out models/tuned", group="train", runs_models=True),
     Entry(pretrain, MAKE, "llmrec train pretrain --dataset ml-100k --out models/mlm", group="train", runs_models=True),
+    Entry(
+        language_model,
+        MAKE,
+        "llmrec train language-model --dataset ml-100k --out models/lm",
+        name="language-model",
+        group="train",
+        runs_models=True,
+    ),
+    Entry(
+        preferences,
+        MAKE,
+        "llmrec train preferences --impressions clicks.jsonl --dataset ml-100k --out models/dpo",
+        group="train",
+        runs_models=True,
+    ),
     Entry(tune, MAKE, "llmrec tune --config shop.toml --trials 20 --work runs/shop --out best.toml", runs_models=True),
     Entry(add, MAKE, "llmrec items add --bundle bundles/shop new.csv", group="items", runs_models=True),
     Entry(

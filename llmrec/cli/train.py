@@ -29,7 +29,17 @@ if TYPE_CHECKING:
     from llmrec.data import Dataset, Holdout, Interactions
     from llmrec.train import EncoderConfig
 
-__all__ = ["encoder", "pretrain"]
+__all__ = [
+    "HOLDOUT",
+    "OutOption",
+    "ReportChoice",
+    "SeedOption",
+    "SettingOption",
+    "encoder",
+    "material",
+    "pretrain",
+    "read_pairs",
+]
 
 TYPE = "tuned_dense"
 
@@ -53,7 +63,7 @@ SettingOption = Annotated[
     ),
 ]
 
-_HOLDOUT = (
+HOLDOUT = (
     "What the model must not have seen when a recommender with it is measured; as for `llmrec fit`. none: for serving; "
     "each user's last interaction only checks."
 )
@@ -70,7 +80,7 @@ def encoder(
     minutes: Annotated[
         float | None, typer.Option("--minutes", metavar="N", help="Stop after so long; the rest is planned for it.")
     ] = None,
-    holdout: Annotated[HoldoutChoice, typer.Option("--holdout", help=_HOLDOUT)] = HoldoutChoice.last,
+    holdout: Annotated[HoldoutChoice, typer.Option("--holdout", help=HOLDOUT)] = HoldoutChoice.last,
     seed: SeedOption = 0,
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Go on where the same training stopped, or begin anew.")
@@ -92,7 +102,7 @@ def encoder(
     values = _settings(project, [*(settings or []), *([f"minutes={minutes}"] if minutes is not None else [])])
     with progress() as say:
         data = load_data(data_config(project.data, dataset, items, interactions), progress=say)
-        train, validation = _material(data, holdout.value, project.pipeline.min_interactions)
+        train, validation = material(data, holdout.value, project.pipeline.min_interactions)
         options = TrainOptions(seed=seed, resume=resume, report_to=report_to.value, progress=say)
         train_encoder(values, data.catalog, train, validation, out, options=options)
     _tell(out, values.max_tokens, as_json)
@@ -142,12 +152,13 @@ def _settings(project: Project, entries: Sequence[str]) -> EncoderConfig:
         if table.get("type", name) == TYPE
     )
     name, table = next(found, (TYPE, {}))
-    settings = resolve(name, {**table, "type": TYPE, **_pairs(entries)}, "retriever", "--setting").values
+    settings = resolve(name, {**table, "type": TYPE, **read_pairs(entries)}, "retriever", "--setting").values
     assert isinstance(settings, EncoderConfig)
     return settings
 
 
-def _pairs(entries: Sequence[str]) -> dict[str, Any]:
+def read_pairs(entries: Sequence[str]) -> dict[str, Any]:
+    """Values by name, of entries KEY=VALUE."""
     from llmrec.cli.layers import read_value
 
     values = {}
@@ -159,8 +170,8 @@ def _pairs(entries: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def _material(data: Dataset, holdout: str, min_interactions: int) -> tuple[Interactions, Holdout]:
-    """What may be learned from, and whom the encoder is measured with, as they will be asked: new items only."""
+def material(data: Dataset, holdout: str, min_interactions: int) -> tuple[Interactions, Holdout]:
+    """What may be learned from, and whom a model is measured with, as they will be asked: new items only."""
     from dataclasses import replace
 
     from llmrec.data import leave_last_out, split_by

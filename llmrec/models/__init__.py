@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from llmrec.models._causal import Asked, Tree, trees
 from llmrec.models.cache import EmbeddingCache
 from llmrec.models.chat import ChatTokenizer, Message
 from llmrec.models.device import Placement, QuantisationWarning, best_placement, explain_placement
 from llmrec.models.encoder import TextEncoder
-from llmrec.models.language_model import LanguageModel, Usage
+from llmrec.models.language_model import LanguageModel, Usage, takes_trees
 from llmrec.models.measure import measure_speeds
 from llmrec.models.pair_scorer import PairScorer
 from llmrec.models.quiet import quiet_transformers
@@ -16,6 +17,7 @@ from llmrec.models.speeds import known_speeds
 from llmrec.models.threads import cpu_threads, set_threads
 
 __all__ = [
+    "Asked",
     "ChatTokenizer",
     "EmbeddingCache",
     "LanguageModel",
@@ -25,6 +27,7 @@ __all__ = [
     "QuantisationWarning",
     "TextEncoder",
     "TextReader",
+    "Tree",
     "Usage",
     "best_placement",
     "cpu_threads",
@@ -34,4 +37,6 @@ __all__ = [
     "measure_speeds",
     "quiet_transformers",
     "set_threads",
+    "takes_trees",
+    "trees",
 ]

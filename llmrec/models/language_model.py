@@ -23,7 +23,7 @@ from llmrec.models.device import Placement, best_placement
 from llmrec.models.quiet import quiet_transformers
 from llmrec.types import Float32Array, Int32Array
 
-__all__ = ["LanguageModel", "Usage"]
+__all__ = ["LanguageModel", "Usage", "takes_trees"]
 
 USUAL = 2048
 """Tokens that are read where nobody says how many, and the model reads as many."""
@@ -266,7 +266,7 @@ class LanguageModel:
                 self._opened.check()
                 module = _module(self._folder, self.placement)
                 self._opened.check()
-                self._takes_mask = _takes_mask(module)
+                self._takes_mask = takes_trees(module)
                 self._module = module
 
 
@@ -305,7 +305,7 @@ def _module(folder: Path, placement: Placement) -> Any:
     return module.to(placement.device).eval()
 
 
-def _takes_mask(module: Any) -> bool:
+def takes_trees(module: Any) -> bool:
     """Whether sequences in a tree are as likely as each alone: not every architecture lets a mask be given."""
     plain = plain_log_likelihoods(module, PROBE)
     try:

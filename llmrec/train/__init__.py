@@ -8,13 +8,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llmrec.train.encoder import read_record, train_encoder
+    from llmrec.train.encoder import train_encoder
     from llmrec.train.encoder_config import EncoderConfig, TrainOptions
     from llmrec.train.examples import hard_negatives, next_item_cases
+    from llmrec.train.impressions import Impressions, read_impressions
+    from llmrec.train.language_config import LanguageModelConfig
+    from llmrec.train.language_model import train_language_model
     from llmrec.train.pair_config import CrossEncoderConfig
     from llmrec.train.pair_lists import PairLists
     from llmrec.train.pair_scorer import train_pair_scorer
+    from llmrec.train.preferences import PreferenceConfig, train_preferences
     from llmrec.train.pretrain import PretrainConfig, pretrain_encoder
+    from llmrec.train.record import read_record
     from llmrec.train.semantic_id import fit_semantic_id
     from llmrec.train.sequence import fit_sequence
     from llmrec.train.tuned_dense import tuned_encoder
@@ -22,7 +27,10 @@ if TYPE_CHECKING:
 __all__ = [
     "CrossEncoderConfig",
     "EncoderConfig",
+    "Impressions",
+    "LanguageModelConfig",
     "PairLists",
+    "PreferenceConfig",
     "PretrainConfig",
     "TrainOptions",
     "fit_semantic_id",
@@ -30,16 +38,22 @@ __all__ = [
     "hard_negatives",
     "next_item_cases",
     "pretrain_encoder",
+    "read_impressions",
     "read_record",
     "train_encoder",
+    "train_language_model",
     "train_pair_scorer",
+    "train_preferences",
     "tuned_encoder",
 ]
 
 _HOMES = {
     "CrossEncoderConfig": "pair_config",
     "EncoderConfig": "encoder_config",
+    "Impressions": "impressions",
+    "LanguageModelConfig": "language_config",
     "PairLists": "pair_lists",
+    "PreferenceConfig": "preferences",
     "PretrainConfig": "pretrain",
     "TrainOptions": "encoder_config",
     "fit_semantic_id": "semantic_id",
@@ -47,9 +61,12 @@ _HOMES = {
     "hard_negatives": "examples",
     "next_item_cases": "examples",
     "pretrain_encoder": "pretrain",
-    "read_record": "encoder",
+    "read_impressions": "impressions",
+    "read_record": "record",
     "train_encoder": "encoder",
+    "train_language_model": "language_model",
     "train_pair_scorer": "pair_scorer",
+    "train_preferences": "preferences",
     "tuned_encoder": "tuned_dense",
 }
 

@@ -18,19 +18,18 @@ import numpy as np
 from llmrec.assets import find_asset
 from llmrec.component import Proposes
 from llmrec.data import Catalog, Holdout, Interactions
-from llmrec.errors import ConfigError, DataError, MissingExtraError, ModelError
+from llmrec.errors import ConfigError, DataError, MissingExtraError
 from llmrec.models import TextEncoder, best_placement, quiet_transformers
 from llmrec.train.encoder_check import RetrieverCheck
 from llmrec.train.encoder_config import EncoderConfig, TrainOptions
 from llmrec.train.encoder_mining import miner_of
 from llmrec.train.encoder_pairs import EncoderPairs, PairShape, draw_pairs, texts_of
+from llmrec.train.record import check_report, open_record, reports, write_record
 
 if TYPE_CHECKING:
-    from llmrec.train.encoder_trainer import Watch
+    from llmrec.train.watch import Watch
 
-__all__ = ["read_record", "train_encoder", "training_key"]
-
-RECORD = "training.json"
+__all__ = ["train_encoder", "training_key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ def train_encoder(
     options = options or TrainOptions()
     _check_installed(config, options)
     key = training_key(config, catalog, train, validation, options.seed)
-    record = _open_record(out, key, options.resume)
+    record = open_record(out, key, options.resume)
     if record.get("finished"):
         options.progress(f"encoder: the same training is finished already in {out.name}")
         return TextEncoder.load(str(out), max_tokens=config.max_tokens)
@@ -142,55 +141,7 @@ def _check_installed(config: EncoderConfig, options: TrainOptions) -> None:
     for package in ("sentence_transformers", "datasets", "accelerate", *(["peft"] if config.lora_rank else [])):
         if find_spec(package) is None:
             raise MissingExtraError(package, "train")
-    if options.report_to != "none" and find_spec(options.report_to) is None:
-        raise ConfigError(f"{options.report_to} is not installed; pip install {options.report_to}, or report to none")
-
-
-def _open_record(out: Path, key: str, resume: bool) -> dict[str, Any]:
-    """Read what was done for this training already; clear the folder of what was done for another.
-
-    Raises:
-        ConfigError: the folder holds something else.
-    """
-    path, begun = out / RECORD, {f"{RECORD}.new"}  # a kill may have left this
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except ValueError:
-        record = {}
-    if not path.exists() and out.exists() and (not out.is_dir() or {one.name for one in out.iterdir()} - begun):
-        raise ConfigError(f"{out} holds something else; choose another folder for the model, or an empty one")
-    if not resume or record.get("key") != key:
-        if out.exists():
-            shutil.rmtree(out)
-        record = {"key": key, "finished": False}
-    out.mkdir(parents=True, exist_ok=True)
-    _write_record(out, record)
-    return record
-
-
-def read_record(out: Path) -> dict[str, Any]:
-    """Read what a finished training wrote beside its model.
-
-    Returns:
-        JSON values: "pairs", "steps", "seconds"; the retriever's validation NDCG@10 "before", at the "checks", and at
-        the "best" of them; "settings"; "key", a hash of settings and data; "finished".
-
-    Raises:
-        ModelError: the folder holds no finished training.
-    """
-    try:
-        record: dict[str, Any] = json.loads((out / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{out} holds no record of a training ({error}); train the encoder again") from error
-    if not record.get("finished"):
-        raise ModelError(f"the training in {out} is not finished; run it again to go on where it was")
-    return record
-
-
-def _write_record(out: Path, record: dict[str, Any]) -> None:
-    fresh = out / f"{RECORD}.new"
-    fresh.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    fresh.replace(out / RECORD)
+    check_report(options.report_to)
 
 
 def _train(run: _Run, record: dict[str, Any]) -> None:
@@ -198,7 +149,7 @@ def _train(run: _Run, record: dict[str, Any]) -> None:
     import torch
 
     from llmrec.train.encoder_model import new_encoder, plain_copy, save_adapter, save_encoder
-    from llmrec.train.encoder_trainer import last_checkpoint, scores_of
+    from llmrec.train.watch import last_checkpoint, scores_of
 
     config, options = run.config, run.options
     torch.manual_seed(options.seed)
@@ -209,7 +160,7 @@ def _train(run: _Run, record: dict[str, Any]) -> None:
             options.progress(f"encoder: measuring it as it is with {len(run.check.cases)} validation users")
             record["before"] = run.check.measure(base)
             options.progress(f"encoder: before the tuning, validation NDCG@10 {record['before']:.4f}")
-            _write_record(run.out, record)
+            write_record(run.out, record)
         checkpoint = last_checkpoint(run.out / "checkpoints")
         if checkpoint is not None:
             options.progress(f"encoder: going on from step {checkpoint.name.rpartition('-')[2]}")
@@ -233,7 +184,7 @@ def _train(run: _Run, record: dict[str, Any]) -> None:
         "best": None if before is None else max([*scores, before]),
         "settings": config.model_dump(mode="json", exclude={"encoder"}),
     }
-    _write_record(run.out, record | done)
+    write_record(run.out, record | done)
 
 
 def _start(run: _Run) -> Path:
@@ -270,7 +221,8 @@ def _new_trainer(run: _Run, model: Any, base: Path) -> tuple[Any, Watch]:
     from transformers import PrinterCallback
 
     from llmrec.train.encoder_loss import InBatchLoss
-    from llmrec.train.encoder_trainer import Collator, EncoderTrainer, Evaluator, Watch
+    from llmrec.train.encoder_trainer import Collator, EncoderTrainer, Evaluator
+    from llmrec.train.watch import Watch
 
     config, options = run.config, run.options
     counter = TextEncoder.load(config.encoder, max_tokens=config.max_tokens)
@@ -278,7 +230,7 @@ def _new_trainer(run: _Run, model: Any, base: Path) -> tuple[Any, Watch]:
     rng = np.random.default_rng(options.seed)
     order = np.concatenate([rng.permutation(len(run.pairs)) for _ in range(config.epochs)])
     steps = -(-len(order) // config.batch_size)
-    watch = Watch(steps, config.checks, config.patience, config.minutes, options.progress)
+    watch = Watch("encoder", steps, config.checks, config.patience, config.minutes, options.progress)
     loss = InBatchLoss(
         model,
         chunk=config.chunk,
@@ -294,7 +246,7 @@ def _new_trainer(run: _Run, model: Any, base: Path) -> tuple[Any, Watch]:
         loss=loss,
         evaluator=None if run.check is None else Evaluator(_measured(run.check, base), watch),
         data_collator=Collator(run.pairs, texts, counter.count_tokens(texts), model, config.max_tokens),
-        callbacks=[watch, *_reports(run)],
+        callbacks=[watch, *reports(options.report_to, run.out)],
     )
     trainer.watch = watch
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, where results go
@@ -311,7 +263,8 @@ def _dims(config: EncoderConfig, dim: int) -> tuple[int, ...]:
 def _arguments(run: _Run, steps: int) -> Any:
     from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
 
-    from llmrec.train.encoder_trainer import METRIC, in_order
+    from llmrec.train.encoder_trainer import in_order
+    from llmrec.train.watch import METRIC
 
     placement = best_placement().floating
     checked = run.check is not None
@@ -340,16 +293,3 @@ def _arguments(run: _Run, steps: int) -> Any:
         report_to="none",
         disable_tqdm=True,
     )
-
-
-def _reports(run: _Run) -> list[Any]:
-    if run.options.report_to == "tensorboard":
-        from torch.utils.tensorboard import SummaryWriter
-        from transformers.integrations import TensorBoardCallback
-
-        return [TensorBoardCallback(SummaryWriter(log_dir=str(run.out / "logs")))]
-    if run.options.report_to == "wandb":
-        from transformers.integrations import WandbCallback
-
-        return [WandbCallback()]
-    return []

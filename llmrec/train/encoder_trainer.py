@@ -1,32 +1,24 @@
-"""The sentence-transformers trainer, as an encoder is tuned with it: batches of distinct texts, checks, a time budget.
+"""The sentence-transformers trainer, as an encoder is tuned with it: batches of distinct texts, and checks.
 
 Imports torch and sentence-transformers; `llmrec.train.encoder` imports it when training begins.
 """
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.sentence_transformer.trainer import SentenceTransformerTrainer
-from transformers import TrainerCallback
 
 from llmrec.train.encoder_pairs import EncoderPairs
+from llmrec.train.watch import METRIC, Watch, WatchedTrainer
 from llmrec.types import Int32Array
 
-__all__ = ["METRIC", "Collator", "EncoderTrainer", "Evaluator", "Watch", "in_order", "last_checkpoint", "scores_of"]
-
-METRIC = "eval_ndcg@10"
-WEIGHTS = "weights.safetensors"
-WARMUP = 0.05
+__all__ = ["Collator", "EncoderTrainer", "Evaluator", "in_order"]
 
 
 class Collator:
@@ -88,116 +80,8 @@ class Evaluator(BaseEvaluator):  # type: ignore[misc]
         return {METRIC.removeprefix("eval_"): self._measure(model), "spent": self._watch.spent()}
 
 
-class Watch(TrainerCallback):  # type: ignore[misc]
-    """Knows how far training is, by steps or by the clock, whichever is further; asks for checks and ends it.
-
-    All that a resumed run must know is in the trainer's own log, which is part of a checkpoint.
-    """
-
-    def __init__(
-        self, steps: int, checks: int, patience: int, minutes: float | None, tell: Callable[[str], None]
-    ) -> None:
-        self.steps, self.checks, self.patience, self.tell = steps, checks, patience, tell
-        self.budget = None if minutes is None else 60 * minutes
-        self._begun, self._before, self._first = time.monotonic(), 0.0, 0.0
-        self._checked = 0
-
-    def spent(self) -> float:
-        """Seconds of training so far, those before an interruption too."""
-        return self._before + time.monotonic() - self._begun
-
-    def progress(self, step: int) -> float:
-        """From 0 to 1."""
-        return min(1.0, max(step / self.steps, 0.0 if self.budget is None else self.spent() / self.budget))
-
-    def rate(self, step: int) -> float:
-        """The share of the highest learning rate: a short warm-up, then a straight line down to nothing."""
-        done = self.progress(step)
-        return min(1.0, (done + 1.0 / self.steps) / WARMUP, (1.0 - done) / (1.0 - WARMUP))
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Read from the log of a resumed run how far it was."""
-        self._before = max((entry.get("eval_spent", 0.0) for entry in state.log_history), default=0.0)
-        self._begun = time.monotonic()
-        self._first = self.progress(state.global_step)
-        self._checked = int(self._first * self.checks + 1e-9)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Ask for a check and a checkpoint where one is due."""
-        done = self.progress(state.global_step)
-        due = int(done * self.checks + 1e-9)
-        if due > self._checked:
-            self._checked = due
-            control.should_save = True
-            control.should_evaluate = args.eval_strategy != "no"
-            if not control.should_evaluate:  # a check would note the time; a resumed run must know it all the same
-                state.log_history.append({"step": state.global_step, "eval_spent": self.spent()})
-        if done >= 1:
-            control.should_training_stop = True
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Stop where the last checks brought nothing."""
-        found = scores_of(state)
-        self.tell(f"encoder: step {state.global_step}, validation NDCG@10 {found[-1]:.4f} (best {max(found):.4f})")
-        if len(found) - 1 - found.index(max(found)) >= self.patience:
-            control.should_training_stop = True
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """Tell the loss and the time left."""
-        if logs and "loss" in logs:
-            done = self.progress(state.global_step)
-            left = (time.monotonic() - self._begun) * (1 - done) / max(1e-9, done - self._first)
-            step = f"step {state.global_step}/{state.max_steps}"
-            self.tell(f"encoder: {step}, loss {float(logs['loss']):.3f}, at most {left / 60:.1f} minutes left")
-
-
-def scores_of(state: Any) -> list[float]:
-    """The NDCG of every check so far."""
-    return [float(entry[METRIC]) for entry in state.log_history if METRIC in entry]
-
-
-class EncoderTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
-    """Saves the trained weights only, and takes the learning rate from a `Watch`."""
-
-    watch: Watch
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """Return the schedule of the watch."""
-        if self.lr_scheduler is None:
-            optimizer = self.optimizer if optimizer is None else optimizer
-            self.lr_scheduler: Any = torch.optim.lr_scheduler.LambdaLR(optimizer, self.watch.rate)
-            self._created_lr_scheduler = True
-        return self.lr_scheduler
+class EncoderTrainer(WatchedTrainer, SentenceTransformerTrainer):  # type: ignore[misc]
+    """Trains an encoder as a `Watch` says."""
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Write no model card."""
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        folder = Path(output_dir or self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        trained = {
-            name: part.detach().contiguous() for name, part in self.model.named_parameters() if part.requires_grad
-        }
-        save_file(trained, folder / WEIGHTS)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        weights = load_file(Path(resume_from_checkpoint) / WEIGHTS, device=str(self.model.device))
-        self.model.load_state_dict(weights, strict=False)
-
-    def _load_best_model(self) -> None:
-        if self.state.best_model_checkpoint is not None:
-            self._load_from_checkpoint(self.state.best_model_checkpoint)
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end: the trainer's state is written last."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
-    return next((path for path in found if _is_whole(path)), None)
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return (checkpoint / WEIGHTS).is_file()

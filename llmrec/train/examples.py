@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from llmrec.component import Proposes
 from llmrec.data import Holdout, Interactions
 from llmrec.types import BoolArray, Int32Array, Queries, select_rows
 
-__all__ = ["hard_negatives", "next_item_cases"]
+__all__ = ["hard_negatives", "next_item_cases", "popular_negatives"]
 
 
 def next_item_cases(train: Interactions, n: int, *, seed: int, latest: int = 5) -> Holdout:
@@ -72,9 +75,40 @@ def hard_negatives(
     proposed = first_stage.recommend(cases.queries, depth).items
     usable = (proposed >= 0) & ~_taken(cases, train, proposed)
     draw = np.where(usable, np.random.default_rng(seed).random(proposed.shape), 2.0)
-    order = np.argsort(draw, axis=1, kind="stable")[:, :count]
-    chosen = np.where(np.take_along_axis(usable, order, axis=1), np.take_along_axis(proposed, order, axis=1), -1)
-    return np.pad(chosen, ((0, 0), (0, count - chosen.shape[1])), constant_values=-1).astype(np.int32)
+    return _first_of(proposed, usable, draw, count)
+
+
+def popular_negatives(cases: Holdout, train: Interactions, *, count: int, seed: int) -> Int32Array:
+    """Draw negatives that the user never took, each item as often as it was taken.
+
+    Args:
+        cases: training cases.
+        train: the interactions the cases come from.
+        count: negatives per case.
+        seed: for the draw.
+
+    Returns:
+        Int32[n, count], catalog rows, distinct in a row; -1 where a user took almost everything.
+    """
+    rng, counts = np.random.default_rng(seed), np.bincount(train.items, minlength=train.catalog_size)
+    shares = counts / max(1, counts.sum())
+    drawn = rng.choice(len(counts), size=(len(cases), 4 * count + 16), p=shares).astype(np.int32)
+    usable = ~_taken(cases, train, drawn)
+    # of what was drawn twice, the first counts
+    order = np.argsort(drawn, axis=1, kind="stable")
+    rising = np.take_along_axis(drawn, order, axis=1)
+    again = np.zeros(drawn.shape, dtype=np.bool_)
+    np.put_along_axis(again, order[:, 1:], rising[:, 1:] == rising[:, :-1], axis=1)
+    usable &= ~again
+    return _first_of(drawn, usable, np.where(usable, np.arange(drawn.shape[1]), drawn.shape[1]), count)
+
+
+def _first_of(items: Int32Array, usable: BoolArray, order: NDArray[Any], count: int) -> Int32Array:
+    """Int32[n, count]: usable items of each row, the lowest in the order first; -1 where there are no more."""
+    chosen = np.argsort(order, axis=1, kind="stable")[:, :count]
+    there = np.take_along_axis(usable, chosen, axis=1)
+    found = np.where(there, np.take_along_axis(items, chosen, axis=1), -1)
+    return np.pad(found, ((0, 0), (0, count - found.shape[1])), constant_values=-1).astype(np.int32)
 
 
 def _taken(cases: Holdout, train: Interactions, items: Int32Array) -> BoolArray:

@@ -68,7 +68,7 @@ def test_schemas_leave_nothing_open(path):
 
 
 @pytest.fixture(scope="module")
-def places(run, data, text_bundle, held_bundle, text_config, bert, tmp_path_factory):
+def places(run, data, text_bundle, held_bundle, text_config, bert, causal_model, tmp_path_factory):
     """What the commands below are given."""
     folder = tmp_path_factory.mktemp("json")
     shutil.copytree(text_bundle, folder / "grown")
@@ -86,8 +86,11 @@ def places(run, data, text_bundle, held_bundle, text_config, bert, tmp_path_fact
         "[tune]\none.ease.l2 = { low = 1, high = 9 }\none.keep = { choices = [5, 50] }\n"
         '[[stages]]\nname = "one"\n[stages.retrievers.popularity]\n[stages.retrievers.ease]\n'
     )
+    (folder / "clicks.jsonl").write_text('{"history": ["i1"], "shown": ["i2", "i3"], "clicked": ["i3"]}\n')
     return {
         "data": data,
+        "clicks": folder / "clicks.jsonl",
+        "llama": causal_model,
         "tuned": folder / "tuned.toml",
         "full": full,
         "log": folder / "log.csv",
@@ -111,6 +114,13 @@ RUNS = {
         "--setting pairs=32 --setting item_template=item/title --setting checks=1"
     ],
     "train-pretrain": ["train pretrain --dataset {data} --out {new}/mlm --encoder {bert} --template item/title"],
+    "train-language-model": [
+        "train language-model --dataset {data} --out {new}/lm --setting model={llama} --setting cases=8 "
+        "--setting negatives=1 --setting checks=1 --setting check_users=4"
+    ],
+    "train-preferences": [
+        "train preferences --dataset {data} --impressions {clicks} --out {new}/dpo --setting model={llama}"
+    ],
     "tune": [
         "tune --dataset {data} --config {tuned} --trials 11",
         "tune --dataset {data} --config {tuned} --trials 2 --out {new}/best.toml",

@@ -278,15 +278,15 @@ def test_minutes_end_it(world, tmp_path):
 
 
 def test_the_rate_warms_up_and_falls_to_nothing_with_steps_or_time(monkeypatch):
-    from llmrec.train.encoder_trainer import Watch
+    from llmrec.train.watch import Watch
 
-    watch = Watch(100, 5, 2, None, print)
+    watch = Watch("encoder", 100, 5, 2, None, print)
     rates = [watch.rate(step) for step in range(101)]
     assert rates[0] == pytest.approx(0.2)
     assert max(rates) == rates[5] == pytest.approx(1.0)
     assert rates[100] == 0
     assert rates[5:] == sorted(rates[5:], reverse=True)
-    watch = Watch(100, 5, 2, 1.0, print)
+    watch = Watch("encoder", 100, 5, 2, 1.0, print)
     monkeypatch.setattr(Watch, "spent", lambda self: 45.0)
     assert watch.progress(10) == 0.75
     assert watch.rate(10) == pytest.approx(0.25 / 0.95)
@@ -294,13 +294,13 @@ def test_the_rate_warms_up_and_falls_to_nothing_with_steps_or_time(monkeypatch):
 
 @pytest.mark.parametrize("checked", [False, True])
 def test_a_budget_of_time_is_one_budget_however_often_it_is_killed(monkeypatch, checked):
-    from llmrec.train import encoder_trainer
+    from llmrec.train import watch as module
 
     clock, log = [100.0], []
-    monkeypatch.setattr(encoder_trainer, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
 
     def begin():
-        watch = encoder_trainer.Watch(1000, 2, 2, 1.0, print)
+        watch = module.Watch("encoder", 1000, 2, 2, 1.0, print)
         watch.on_train_begin(None, SimpleNamespace(global_step=0, log_history=log), None)
         return watch
 
@@ -319,7 +319,7 @@ def test_a_budget_of_time_is_one_budget_however_often_it_is_killed(monkeypatch, 
 @pytest.mark.parametrize("report_to", ["tensorboard", "wandb"])
 def test_a_report_needs_its_package(world, tmp_path, monkeypatch, report_to):
     base, catalog, train, cases = world
-    monkeypatch.setattr("llmrec.train.encoder.find_spec", lambda name: None if name == report_to else object())
+    monkeypatch.setattr("llmrec.train.record.find_spec", lambda name: None if name == report_to else object())
     options = TrainOptions(report_to=report_to)
     with pytest.raises(ConfigError, match=f"pip install {report_to}"):
         train_encoder(config_of(base), catalog, train, cases, tmp_path, options=options)

@@ -1,0 +1,92 @@
+"""What a training writes beside its model: settings, measurements, and whether it is finished."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmrec.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from llmrec.train.encoder_config import ReportTo
+
+__all__ = ["check_report", "open_record", "read_record", "reports", "write_record"]
+
+RECORD = "training.json"
+
+
+def open_record(out: Path, key: str, resume: bool) -> dict[str, Any]:
+    """Read what was done for this training already; clear the folder of what was done for another.
+
+    Args:
+        out: the model's folder.
+        key: a hash of all that the training's result depends on.
+        resume: otherwise it begins anew.
+
+    Raises:
+        ConfigError: the folder holds something else.
+    """
+    path, begun = out / RECORD, {f"{RECORD}.new"}  # a kill may have left this
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError:
+        record = {}
+    if not path.exists() and out.exists() and (not out.is_dir() or {one.name for one in out.iterdir()} - begun):
+        raise ConfigError(f"{out} holds something else; choose another folder for the model, or an empty one")
+    if not resume or record.get("key") != key:
+        if out.exists():
+            shutil.rmtree(out)
+        record = {"key": key, "finished": False}
+    out.mkdir(parents=True, exist_ok=True)
+    write_record(out, record)
+    return record
+
+
+def read_record(out: Path) -> dict[str, Any]:
+    """Read what a finished training wrote beside its model.
+
+    Returns:
+        JSON values: "steps", "seconds", how much was learned from ("pairs" or "cases"); the validation NDCG@10
+        "before", at the "checks", and at the "best" of them; "settings"; "key", a hash of settings and data;
+        "finished".
+
+    Raises:
+        ModelError: the folder holds no finished training.
+    """
+    try:
+        record: dict[str, Any] = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{out} holds no record of a training ({error}); train the model again") from error
+    if not record.get("finished"):
+        raise ModelError(f"the training in {out} is not finished; run it again to go on where it was")
+    return record
+
+
+def write_record(out: Path, record: dict[str, Any]) -> None:
+    """Put a record in the place of the one before."""
+    fresh = out / f"{RECORD}.new"
+    fresh.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    fresh.replace(out / RECORD)
+
+
+def check_report(report_to: ReportTo) -> None:
+    """Raise ConfigError where what is to be reported to is not installed."""
+    if report_to != "none" and find_spec(report_to) is None:
+        raise ConfigError(f"{report_to} is not installed; pip install {report_to}, or report to none")
+
+
+def reports(report_to: ReportTo, out: Path) -> list[Any]:
+    """The callbacks that write the loss and the checks there."""
+    if report_to == "tensorboard":
+        from torch.utils.tensorboard import SummaryWriter
+        from transformers.integrations import TensorBoardCallback
+
+        return [TensorBoardCallback(SummaryWriter(log_dir=str(out / "logs")))]
+    if report_to == "wandb":
+        from transformers.integrations import WandbCallback
+
+        return [WandbCallback()]
+    return []
