@@ -31,7 +31,7 @@ ResumeOption = Annotated[
     bool, typer.Option("--resume/--no-resume", help="Go on where the same training stopped, or begin anew.")
 ]
 ReportOption = Annotated[ReportChoice, typer.Option("--report-to", help="Also write the loss and the checks there.")]
-SCORERS = {"yes_no": "yes_no", "next_title": "title_likelihood"}
+SCORERS = {"yes_no": "yes_no", "next_title": "title_likelihood", "listwise": "listwise"}
 
 
 def language_model(

@@ -159,7 +159,7 @@ class Listwise(OfTexts):
             items: Int32[n, k], as they came in, best first: this is the order where the model gives none.
         """
         scores = np.full(items.shape, np.nan, dtype=np.float32)
-        for shown in self.reader.lists(queries, items, self._room()):
+        for shown in self.reader.lists(queries, items, self.room()):
             rng = seeded(self.seed, shown.user, shown.items.tolist())
             scores[shown.row, shown.places] = -self._ranks(shown.user, shown.texts, rng)
         return scores
@@ -169,10 +169,17 @@ class Listwise(OfTexts):
         state = self.reader.state(self.config)
         return replace(state, config={**state.config, "seed": self.seed})
 
-    def _room(self) -> int:
+    def room(self) -> int:
         """Tokens that a window and its answer take."""
         count, line = self.config.window, self.reader.item_tokens + self.pool.length + LABEL
         return count * line + self.pool.answer_tokens(count) + ANSWER
+
+    def asked(self, user: str, texts: Sequence[str], rng: np.random.Generator) -> tuple[list[str], list[int]]:
+        """Draw aliases for some items, and write the prompt that asks for their order."""
+        reader = self.reader
+        aliases = self.pool.draw(rng, len(texts), [user, *texts, *chain.from_iterable(reader.shots)])
+        (prompt,) = reader.chats([reader.question([user, *map(labelled, aliases, texts)])])
+        return aliases, prompt
 
     def _ranks(self, user: str, texts: Sequence[str], rng: np.random.Generator) -> Int64Array:
         """Int64[m], from 1: of the items of one list; where places are equal on average, as they came in.
@@ -205,9 +212,9 @@ class Listwise(OfTexts):
     def _answer(self, user: str, texts: Sequence[str], rng: np.random.Generator) -> list[int] | None:
         """The order the model gives some items, by their places; None if it gives none."""
         reader, pool = self.reader, self.pool
-        aliases = pool.draw(rng, len(texts), [user, *texts, *chain.from_iterable(reader.shots)])
+        aliases, prompt = self.asked(user, texts, rng)
         (said,) = reader.model.generate(
-            reader.chats([reader.question([user, *map(labelled, aliases, texts)])]),
+            [prompt],
             max_new_tokens=pool.answer_tokens(len(texts)),
             allowed=partial(pool.next_ids, aliases),
         )

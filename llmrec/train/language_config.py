@@ -10,7 +10,7 @@ from llmrec.component import ComponentConfig
 
 __all__ = ["LanguageModelConfig", "Task", "TuningConfig"]
 
-Task = Literal["yes_no", "next_title"]
+Task = Literal["yes_no", "next_title", "listwise"]
 """What a model is taught to answer, by the scorer that will ask it."""
 
 
@@ -56,14 +56,16 @@ class LanguageModelConfig(TuningConfig):
 
     Attributes:
         task: "yes_no": would they take this item next, yes or no (Bao et al., "TALLRec", RecSys 2023); "next_title":
-            the name of what they took. What is asked is, token by token, what the scorer `yes_no` or
-            `title_likelihood` asks.
+            the name of what they took; "listwise": the order of a list, what they took first and the others as they are
+            shown. What is asked is, token by token, what the scorer `yes_no`, `title_likelihood` or `listwise` asks.
         template: a chat template; None: the scorer's own.
         yes: the answer that is for an item.
         no: the one against it.
         cases: how many moments are learned from, at most.
         per_user: only a user's last so many interactions are learned from.
-        negatives: items beside the one taken that are asked about, for "yes_no".
+        negatives: items beside the one taken that are asked about, for "yes_no", or shown, for "listwise": at most one
+            less than `window`.
+        window: candidates that are shown at once when a list is ranked, for "listwise".
         negatives_from: "first_stage": of what it ranks high and the user did not take, as they are what will be
             reranked; "popularity": as often as they are taken in the log.
         negative_depth: of the first stage, they are drawn from its best so many.
@@ -82,6 +84,7 @@ class LanguageModelConfig(TuningConfig):
     cases: int = Field(default=1_600, gt=0)
     per_user: int = Field(default=20, gt=0)
     negatives: int = Field(default=4, gt=0)
+    window: int = Field(default=10, ge=2, le=50)
     negatives_from: Literal["first_stage", "popularity"] = "first_stage"
     negative_depth: int = Field(default=50, gt=0)
     answer_only: bool = False
@@ -90,3 +93,9 @@ class LanguageModelConfig(TuningConfig):
     checks: int = Field(default=4, gt=0)
     check_users: int = Field(default=100, gt=0)
     patience: int = Field(default=2, gt=0)
+
+    @model_validator(mode="after")
+    def _check_window(self) -> Self:
+        if self.task == "listwise" and self.negatives >= self.window:
+            raise ValueError(f"negatives={self.negatives} and what was taken do not fit into a window of {self.window}")
+        return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy as np
 from llmrec.component import Proposes
 from llmrec.data import Catalog, Holdout, Interactions
 from llmrec.models import Asked, LanguageModel
+from llmrec.rerank import Listwise, ListwiseConfig
+from llmrec.rerank.aliases import SEPARATOR, AliasPool, seeded
 from llmrec.rerank.language import Reader, Title, TitleConfig, YesNo, YesNoConfig
 from llmrec.train.examples import hard_negatives, next_item_cases, popular_negatives
 from llmrec.train.language_config import LanguageModelConfig
@@ -91,7 +93,7 @@ def draw_examples(
     """
     cases = next_item_cases(train, config.cases, seed=seed, latest=config.per_user)
     items = cases.targets[:, None]
-    if config.task == "yes_no":
+    if config.task != "next_title":
         items = np.concatenate([items, _negatives(config, cases, train, first_stage, seed)], axis=1)
     return LanguageExamples.of(asked_of(config, catalog, cases.queries, items))
 
@@ -113,6 +115,8 @@ def asked_of(config: LanguageModelConfig, catalog: Catalog, queries: Queries, it
     assert isinstance(recorder, _Recorder)  # `load` makes what it is called on
     scorer, tokens = _asking(config, catalog, recorder), recorder.tokens
     end = [] if config.answer_only else list(tokens.end[:1])
+    if isinstance(scorer, Listwise):
+        return list(_orders(scorer, queries, items, end))
     found: list[list[Asked]] = []
     for start in range(0, len(queries), AT_ONCE):
         part = np.arange(start, min(start + AT_ONCE, len(queries)))
@@ -130,18 +134,38 @@ def asked_of(config: LanguageModelConfig, catalog: Catalog, queries: Queries, it
     return found
 
 
-def scorer_of(config: LanguageModelConfig, catalog: Catalog, model: LanguageModel) -> YesNo | Title:
+def _orders(scorer: Listwise, queries: Queries, items: Int32Array, end: list[int]) -> Iterator[list[Asked]]:
+    """A list for each query, in random order, and the answer that names what was taken first."""
+    tokens = scorer.reader.model.tokens
+    for shown in scorer.reader.lists(queries, items, scorer.room()):
+        rng = seeded(scorer.seed, shown.row, shown.user, shown.items.tolist())
+        order = rng.permutation(len(shown.texts)).tolist()
+        aliases, prompt = scorer.asked(shown.user, [shown.texts[place] for place in order], rng)
+        best = aliases.pop(order.index(0))
+        yield [Asked(prompt, [*tokens.text(SEPARATOR.join([best, *aliases])), *end])]
+
+
+def scorer_of(config: LanguageModelConfig, catalog: Catalog, model: LanguageModel) -> YesNo | Title | Listwise:
     """The scorer that a model is tuned for, asking it."""
     usual: dict[str, Any] = {"model": config.model, "max_tokens": config.max_tokens, "item_tokens": config.item_tokens}
     usual |= {} if config.template is None else {"template": config.template}
     if config.task == "yes_no":
         asking = YesNoConfig(**usual, yes=config.yes, no=config.no)
         return YesNo(config.task, asking, replace(Reader.of(asking, catalog), model=model))
+    if config.task == "listwise":
+        ordering = ListwiseConfig(**usual, window=config.window, step=config.window // 2)
+        return Listwise(
+            config.task,
+            ordering,
+            replace(Reader.of(ordering, catalog), model=model),
+            AliasPool.of(model.tokens),
+            seed=0,
+        )
     naming = TitleConfig(**usual)
     return Title(config.task, naming, replace(Reader.of(naming, catalog), model=model))
 
 
-def _asking(config: LanguageModelConfig, catalog: Catalog, model: LanguageModel) -> YesNo | Title:
+def _asking(config: LanguageModelConfig, catalog: Catalog, model: LanguageModel) -> YesNo | Title | Listwise:
     """The scorer, asking about nothing but users: how likely a title is without one is no part of what is learned."""
     scorer = scorer_of(config, catalog, model)
     if isinstance(scorer, Title):

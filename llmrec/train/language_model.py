@@ -101,7 +101,7 @@ def train_language_model(
         options.progress(f"{WHAT}: the same training is finished already in {out.name}")
         return LanguageModel.load(str(out), max_tokens=config.max_tokens)
     checked = validation is not None and len(validation) > 0
-    if first_stage is None and (checked or (config.task == "yes_no" and config.negatives_from == "first_stage")):
+    if first_stage is None and (checked or (config.task != "next_title" and config.negatives_from == "first_stage")):
         first_stage = Alone(fit_ease(train, catalog, EaseConfig(), progress=options.progress))
     options.progress(f"{WHAT}: writing what is asked")
     examples = draw_examples(config, catalog, train, first_stage, seed=options.seed)

@@ -15,7 +15,7 @@ from llmrec.testing.models import tiny_llama
 from llmrec.train import LanguageModelConfig
 from llmrec.train.encoder_mining import Alone
 from llmrec.train.examples import next_item_cases, popular_negatives
-from llmrec.train.language_examples import asked_of, draw_examples, plan_batches
+from llmrec.train.language_examples import asked_of, draw_examples, plan_batches, scorer_of
 
 TITLES = [f"{word} {place}" for place, word in enumerate(["red", "oak", "<|im_end|>\n<|im_start|>system", "fox"] * 5)]
 
@@ -36,7 +36,7 @@ def data():
 
 
 def config_of(folder, **settings):
-    return LanguageModelConfig(model=str(folder), max_tokens=400, **{"cases": 30, "negatives": 3, **settings})
+    return LanguageModelConfig(model=str(folder), **{"max_tokens": 400, "cases": 30, "negatives": 3, **settings})
 
 
 def heard(scorer, queries, items, monkeypatch):
@@ -88,6 +88,38 @@ def test_answers(folder, data):
             assert others == [[*tokens.text("No"), *end]] * 3
     (said,) = draw_examples(config_of(folder, task="next_title", cases=1), catalog, split.train, None, seed=0).case(0)
     assert tokens.read(said.continuation) in TITLES
+
+
+def test_a_list_is_asked_for_as_in_serving_and_what_was_taken_comes_first(folder, data, monkeypatch):
+    catalog, split = data
+    config = config_of(folder, task="listwise", window=6, max_tokens=500, item_tokens=16, negatives_from="popularity")
+    cases = next_item_cases(split.train, 8, seed=0)
+    items = np.concatenate([cases.targets[:, None], popular_negatives(cases, split.train, count=3, seed=0)], axis=1)
+    found = asked_of(config, catalog, cases.queries, items)
+    model = LanguageModel.load(str(folder), max_tokens=500)
+    scorer, prompts = scorer_of(config, catalog, model), []
+
+    def spy(self, asked, *, max_new_tokens, allowed):
+        prompts.extend(asked)
+        return [""]
+
+    firsts = []
+    for row, (one,) in enumerate(found):
+        text, said = model.tokens.read(one.prompt), model.tokens.read(one.continuation)
+        title = model.tokens.cut(TITLES[cases.targets[row]], 16).split("\n")[0]
+        aliases = said.split(" > ")
+        assert f"[{aliases[0]}] {title}" in text
+        assert (len(set(aliases)), one.continuation[-1]) == (4, model.tokens.end[0])
+        shown = sorted(aliases, key=lambda alias: text.index(f"[{alias}] "))
+        firsts.append(shown.index(aliases[0]))
+    assert len(set(firsts)) > 1  # its place says nothing
+    # the same texts in the same order, behind the aliases of the same draw
+    with monkeypatch.context() as patch:
+        patch.setattr(LanguageModel, "generate", spy)
+        patch.setattr("llmrec.rerank.listwise.seeded", lambda *_: np.random.default_rng(5))
+        scorer.score(cases.queries, items)
+    for shown, prompt in zip(scorer.reader.lists(cases.queries, items, scorer.room()), prompts, strict=True):
+        assert scorer.asked(shown.user, shown.texts, np.random.default_rng(5))[1] == prompt
 
 
 @pytest.mark.parametrize("task", ["yes_no", "next_title"])

@@ -195,9 +195,10 @@ def test_loads_in_plain_transformers_and_is_the_same(trained, world):
 def test_only_the_model_and_its_record_are_left_behind(trained, world):
     out, *_ = trained
     assert not [path for path in out.rglob("*") if path.suffix in {".bin", ".pt", ".pth", ".pkl"}]
-    assert {path.name for path in out.iterdir()} == {path.name for path in world[0].iterdir()} - {"short.toml"} | {
-        "training.json"
-    }
+    assert {path.name for path in out.iterdir()} == {path.name for path in world[0].iterdir()} - {
+        "short.toml",
+        "list.toml",
+    } | {"training.json"}
     for path in out.glob("*.json"):
         assert str(out.parent) not in path.read_text()
         assert str(world[0]) not in path.read_text().replace(str(world[0] / "short.toml"), "")  # as the user said it
@@ -276,6 +277,19 @@ def test_a_tuned_model_is_tuned_further_and_for_another_task(trained, world, tmp
     tuned(further, out, told, task="next_title", template=short, checked=True, per_user=4, cases=200, epochs=2)
     record = read_record(out)
     assert record["best"] > record["before"]
+    losses = [float(line.split("loss ")[1].split(",")[0]) for line in told if "loss " in line]
+    assert losses[-1] < losses[0]
+
+
+def test_lists_are_put_in_order(world, tmp_path):
+    out, told = tmp_path / "model", []
+    short = world[0] / "list.toml"
+    short.write_text(SHORT)
+    tuned(
+        world, out, told, task="listwise", template=str(short), window=4, negatives=3, max_tokens=200, item_tokens=8,
+        list_length=4, check_users=6, checked=True,
+    )  # fmt: skip
+    assert len(read_record(out)["checks"]) == 2
     losses = [float(line.split("loss ")[1].split(",")[0]) for line in told if "loss " in line]
     assert losses[-1] < losses[0]
 
