@@ -17,6 +17,7 @@ MODULES = (
     "frontier",
     "growth",
     "language_model",
+    "memorisation",
     "quality",
     "sasrec",
     "throughput",
