@@ -67,6 +67,19 @@ def causal_model(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def transformers_server(tmp_path_factory):
+    """The URL of a `transformers serve` of a tiny model, and the model's folder, which is its name there."""
+    from llmrec.testing.endpoint import transformers_lacks, transformers_serve
+    from llmrec.testing.models import tiny_llama
+
+    if lacking := transformers_lacks():
+        pytest.skip(f"transformers serve needs {', '.join(lacking)}: pip install 'transformers[serving]'")
+    folder = tiny_llama(tmp_path_factory.mktemp("served") / "tiny", words=["Yes", "No", "Heat", "robot"])
+    with transformers_serve(folder, folder.parent / "log") as url:
+        yield url, folder
+
+
+@pytest.fixture(scope="session")
 def hybrid_config(bert):
     """Popularity, EASE and dense retrieval in one stage."""
     dense = {"encoder": str(bert), "item_template": "item/title"}

@@ -7,6 +7,7 @@ from llmrec.evaluate.cases import Case, cases_of, judge, parts, sample_cases
 from llmrec.evaluate.ceiling import CandidateRecall, candidate_recall, ceiling_rows
 from llmrec.evaluate.evaluation import Evaluation, cutoffs_of, evaluation_markdown, main_cutoff, put_together, remarks
 from llmrec.evaluate.lists import FieldDiversity, ListMetric, Miscalibration, VectorDiversity, categories_of
+from llmrec.evaluate.memorisation import Memorisation, memorisation, obfuscated
 from llmrec.evaluate.metrics import (
     ACCURACY,
     Float64Array,
@@ -60,6 +61,7 @@ __all__ = [
     "Float64Array",
     "Interval",
     "ListMetric",
+    "Memorisation",
     "Metric",
     "Miscalibration",
     "PairedResult",
@@ -108,8 +110,10 @@ __all__ = [
     "leave_last_out_card",
     "load_evaluations",
     "main_cutoff",
+    "memorisation",
     "ndcg",
     "novelty",
+    "obfuscated",
     "paired_test",
     "parts",
     "popularity_strata",

@@ -15,6 +15,7 @@ from llmrec.assets import find_asset
 from llmrec.errors import ConfigError, ModelError
 from llmrec.models._causal import Asked, log_likelihoods, plain_log_likelihoods, trees
 from llmrec.models._constrained import likeliest_allowed
+from llmrec.models._endpoint import is_endpoint
 from llmrec.models._folder import OpenedFiles, licence_files, model_files, read_config, short_name
 from llmrec.models._gguf import readable_folder
 from llmrec.models._network import side_by_side
@@ -100,9 +101,11 @@ class LanguageModel:
         Raises:
             AssetError: the model cannot be found.
             ModelError: the folder holds no causal language model.
-            ConfigError: `max_tokens` is more than the model reads.
+            ConfigError: `max_tokens` is more than the model reads, or it is a URL.
             MissingExtraError: it is a GGUF file, and the library that reads it is not installed.
         """
+        if is_endpoint(name_or_path):
+            raise ConfigError("a model behind a URL is opened by RemoteLanguageModel, or open_chat_model")
         found = find_asset(name_or_path)
         return cls(
             readable_folder(found), name=short_name(name_or_path, found), max_tokens=max_tokens, placement=placement
@@ -144,6 +147,15 @@ class LanguageModel:
     def count_tokens(self, texts: Sequence[str]) -> Int32Array:
         """Int32[n]: tokens of each text."""
         return np.fromiter((len(self.tokens.text(text)) for text in texts), np.int32, len(texts))
+
+    def cut(self, text: str, count: int) -> str:
+        """The text, or as much of it as its first so many tokens hold."""
+        return self.tokens.cut(text, count)
+
+    def choose(self, prompts: Sequence[Sequence[int]], answers: Sequence[str]) -> Float32Array:
+        """Float32[n, m]: log-likelihoods of the same few answers to each prompt; see `log_likelihood`."""
+        found = self.log_likelihood(prompts, [answers] * len(prompts))
+        return np.array(found, dtype=np.float32).reshape(len(prompts), len(answers))
 
     def log_likelihood(
         self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[str]], *, ended: bool = False

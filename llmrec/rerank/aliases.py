@@ -37,6 +37,8 @@ _WORD = re.compile(r"[A-Za-z]+")
 class AliasPool:
     """Aliases that a tokenizer writes in the same number of tokens, so that none is the start of another.
 
+    Of a model whose tokens only its server knows, as many as letters and signs can take; they are not to be held to.
+
     Attributes:
         first: the tokens of each where an answer begins.
         later: its tokens behind another one, what separates them included.
@@ -46,9 +48,12 @@ class AliasPool:
     later: dict[str, tuple[int, ...]]
 
     @classmethod
-    def of(cls, tokens: ChatTokenizer) -> AliasPool:
+    def of(cls, tokens: ChatTokenizer | None) -> AliasPool:
         """Find the shortest aliases of a tokenizer; ModelError if it cannot tell enough of them apart."""
         names = ["".join(pair) for pair in product(LETTERS, repeat=2)]
+        if tokens is None:
+            unknown = dict.fromkeys(names, (0,) * len(SEPARATOR + names[0]))
+            return cls(unknown, unknown)
         first = {name: tuple(tokens.text(name)) for name in names}
         later = {name: tuple(tokens.text(SEPARATOR + name)) for name in names}
         sizes = Counter((len(later[name]), len(first[name])) for name in names)

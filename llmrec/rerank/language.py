@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -12,7 +13,7 @@ from pydantic import Field
 from llmrec.component import Component, ComponentConfig, FitContext
 from llmrec.data import Catalog
 from llmrec.errors import ConfigError
-from llmrec.models import LanguageModel, Message
+from llmrec.models import ChatModel, Message, open_chat_model
 from llmrec.rerank.cross_encoder import Pairs, render_pairs
 from llmrec.rerank.shots import Example, draw_examples, histories_of
 from llmrec.text import Template, load_template, render_items, render_question, render_system, render_users
@@ -38,7 +39,8 @@ class LanguageConfig(ComponentConfig):
     """Settings of a language model that reads a history and an item.
 
     Attributes:
-        model: a named model, a folder, or a hub id.
+        model: a named model, a folder, a hub id, or URL and name of one behind an OpenAI-compatible server, as in
+            "http://localhost:8000/v1#smollm2".
         template: a chat template.
         max_tokens: limit on a chat's length, the answer included.
         item_tokens: tokens kept for the item; the history gets the rest.
@@ -60,10 +62,13 @@ class YesNoConfig(LanguageConfig):
     Attributes:
         yes: the answer that is for an item.
         no: the one against it.
+        evidence: "likelihood": how much likelier the one is than the other; "answer": which of the two the model says,
+            1 or -1, for servers that give no likelihoods. Many items are level then; the fusion tells them apart.
     """
 
     yes: str = Field(default="Yes", min_length=1)
     no: str = Field(default="No", min_length=1)
+    evidence: Literal["likelihood", "answer"] = "likelihood"
 
 
 class TitleConfig(LanguageConfig):
@@ -91,7 +96,7 @@ class Reader:
         shots: what is asked before, each with its right answer.
     """
 
-    model: LanguageModel
+    model: ChatModel[Any]
     template: Template
     item_tokens: int
     catalog: Catalog
@@ -103,9 +108,7 @@ class Reader:
         template = load_template(config.template)
         if template.kind != "chat":
             raise ConfigError(f"template {template.name} is of kind {template.kind!r}; a language model needs a chat")
-        return cls(
-            LanguageModel.load(config.model, max_tokens=config.max_tokens), template, config.item_tokens, catalog
-        )
+        return cls(open_chat_model(config.model, max_tokens=config.max_tokens), template, config.item_tokens, catalog)
 
     def asked(self, queries: Queries, items: Int32Array) -> tuple[Int64Array, Int64Array]:
         """Which cells are scored: rows and places of items, of queries with a history or a wish."""
@@ -147,14 +150,14 @@ class Reader:
 
     def cut(self, texts: Iterable[str]) -> list[str]:
         """Texts of items, none longer than what is kept for one."""
-        return [self.model.tokens.cut(text, self.item_tokens) for text in texts]
+        return [self.model.cut(text, self.item_tokens) for text in texts]
 
     def question(self, texts: Iterable[str]) -> str:
         """A message: a user's text, items' texts, and what the template asks in the end."""
         return "\n".join(text for text in (*texts, render_question(self.template)) if text)
 
-    def chats(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of chats, each with one message of the user's behind the examples."""
+    def chats(self, texts: Sequence[str]) -> list[Any]:
+        """Prompts of the model: chats, each with one message of the user's behind the examples."""
         said = render_system(self.template)
         before = [Message("system", said)] if said else []
         for asked, answer in self.shots:
@@ -162,14 +165,15 @@ class Reader:
         return [self.model.chat([*before, Message("user", text)]) for text in texts]
 
     def state(self, settings: ComponentConfig) -> State:
-        """Settings, the template, the examples and the model's files."""
+        """Settings, the template, the examples and the model's files; of a model behind a URL, no files."""
         config = {"settings": settings.model_dump(), "template": self.template.to_dict(), "shots": list(self.shots)}
         return State(config, {}, {f"model/{name}": path for name, path in self.model.files().items()})
 
     @classmethod
     def from_state(cls, state: State, config: LanguageConfig, catalog: Catalog) -> Self:
         """Bring it back."""
-        model = LanguageModel.load(str(state.files["model/config.json"].parent), max_tokens=config.max_tokens)
+        stored = {name.removeprefix("model/"): path for name, path in state.files.items()}
+        model = open_chat_model(config.model, max_tokens=config.max_tokens, stored=stored)
         shots = tuple((asked, answer) for asked, answer in state.config.get("shots", ()))
         return cls(model, Template.from_dict(state.config["template"]), config.item_tokens, catalog, shots)
 
@@ -255,16 +259,28 @@ class YesNo(OfTexts):
     config: YesNoConfig
 
     def score(self, queries: Queries, items: Int32Array) -> Float32Array:
-        """Return differences of log-likelihoods, Float32[n, k]; NaN at pads, and without a history and a wish."""
+        """Return differences of log-likelihoods, Float32[n, k].
+
+        Answers, 1 or -1, if these are the evidence. NaN at pads, without a history and a wish, and where the model says
+        neither, or a server lists neither among the likeliest.
+        """
         scores = np.full(items.shape, np.nan, dtype=np.float32)
         rows, places = self.reader.asked(queries, items)
         if len(rows):
             pairs = self.reader.pairs(queries, rows, items[rows, places])
             prompts = self.reader.chats([self.reader.question(texts) for texts in pairs.texts()])
-            answers = [self.config.yes, self.config.no]
-            found = np.stack(self.reader.model.log_likelihood(prompts, [answers] * len(prompts)))
-            scores[rows, places] = found[:, 0] - found[:, 1]
+            scores[rows, places] = self._weighed(prompts)
         return scores
+
+    def _weighed(self, prompts: Sequence[Any]) -> Float32Array:
+        """Float32[m]: what speaks for a yes after each prompt."""
+        model, answers = self.reader.model, [self.config.yes, self.config.no]
+        if self.config.evidence == "answer":
+            said = model.generate(prompts, max_new_tokens=ANSWER)
+            begun = np.array([[_begins(text, answer) for answer in answers] for text in said])
+            return np.where(begun[:, 0] == begun[:, 1], np.nan, np.where(begun[:, 0], 1, -1)).astype(np.float32)
+        found = model.choose(prompts, answers)
+        return found[:, 0] - found[:, 1]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -303,6 +319,11 @@ class Title(OfTexts):
         found -= self.config.prior_weight * prior[pairs.item_rows]
         scores[rows, places] = found / lengths[pairs.item_rows] ** self.config.length_power
         return scores
+
+
+def _begins(said: str, answer: str) -> bool:
+    """Whether what a model says begins with an answer, be it in quotes, in bold, or in small letters."""
+    return re.sub(r"^[\W_]+", "", said).casefold().startswith(answer.casefold())
 
 
 def _fit_yes_no(context: FitContext, config: YesNoConfig) -> YesNo:

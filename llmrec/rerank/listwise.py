@@ -216,7 +216,7 @@ class Listwise(OfTexts):
         (said,) = reader.model.generate(
             [prompt],
             max_new_tokens=pool.answer_tokens(len(texts)),
-            allowed=partial(pool.next_ids, aliases),
+            allowed=None if reader.model.tokens is None else partial(pool.next_ids, aliases),
         )
         found = parse_permutation(said, aliases)
         self.tally.add(fell_back=found is None)

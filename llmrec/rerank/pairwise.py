@@ -125,7 +125,7 @@ class Pairwise(OfTexts):
         both = np.concatenate([pairs, pairs[:, ::-1]])
         order = np.lexsort((both[:, 1], both[:, 0]))  # neighbours have much in common, which is read once
         asked = [reader.question([user, *map(labelled, aliases, (texts[a], texts[b]))]) for a, b in both[order]]
-        found = np.stack(reader.model.log_likelihood(reader.chats(asked), [aliases] * len(asked))).astype(np.float64)
+        found = reader.model.choose(reader.chats(asked), aliases).astype(np.float64)
         odds = np.empty(len(both))
         odds[order] = found[:, 0] - found[:, 1]
         there, back = np.split(odds, 2)

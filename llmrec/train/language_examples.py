@@ -11,7 +11,7 @@ import numpy as np
 
 from llmrec.component import Proposes
 from llmrec.data import Catalog, Holdout, Interactions
-from llmrec.models import Asked, LanguageModel
+from llmrec.models import Asked, ChatTokenizer, LanguageModel
 from llmrec.rerank import Listwise, ListwiseConfig
 from llmrec.rerank.aliases import SEPARATOR, AliasPool, seeded
 from llmrec.rerank.language import Reader, Title, TitleConfig, YesNo, YesNoConfig
@@ -116,7 +116,7 @@ def asked_of(config: LanguageModelConfig, catalog: Catalog, queries: Queries, it
     scorer, tokens = _asking(config, catalog, recorder), recorder.tokens
     end = [] if config.answer_only else list(tokens.end[:1])
     if isinstance(scorer, Listwise):
-        return list(_orders(scorer, queries, items, end))
+        return list(_orders(scorer, tokens, queries, items, end))
     found: list[list[Asked]] = []
     for start in range(0, len(queries), AT_ONCE):
         part = np.arange(start, min(start + AT_ONCE, len(queries)))
@@ -134,9 +134,10 @@ def asked_of(config: LanguageModelConfig, catalog: Catalog, queries: Queries, it
     return found
 
 
-def _orders(scorer: Listwise, queries: Queries, items: Int32Array, end: list[int]) -> Iterator[list[Asked]]:
+def _orders(
+    scorer: Listwise, tokens: ChatTokenizer, queries: Queries, items: Int32Array, end: list[int]
+) -> Iterator[list[Asked]]:
     """A list for each query, in random order, and the answer that names what was taken first."""
-    tokens = scorer.reader.model.tokens
     for shown in scorer.reader.lists(queries, items, scorer.room()):
         rng = seeded(scorer.seed, shown.row, shown.user, shown.items.tolist())
         order = rng.permutation(len(shown.texts)).tolist()

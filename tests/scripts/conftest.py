@@ -19,6 +19,7 @@ MODULES = (
     "growth",
     "injection",
     "language_model",
+    "memorisation",
     "quality",
     "sasrec",
     "throughput",
