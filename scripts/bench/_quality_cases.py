@@ -67,7 +67,9 @@ def shuffled_ties(log: Interactions, seed: int) -> Interactions:
     return log.keep(np.lexsort((chance, log.times, user_rows_of(log))), log.offsets)
 
 
-def with_trials(benchmark: Benchmark, protocol: str, config: Mapping[str, Any], seed: int) -> Benchmark:
+def with_trials(
+    benchmark: Benchmark, protocol: str, config: Mapping[str, Any], seed: int, tuned: int | None
+) -> Benchmark:
     """Ask what the split of a protocol does not ask by itself; see the functions below.
 
     Args:
@@ -75,11 +77,12 @@ def with_trials(benchmark: Benchmark, protocol: str, config: Mapping[str, Any], 
         protocol: one of `HOLDOUTS`.
         config: the pipeline, as values of a TOML file.
         seed: it was fitted with.
+        tuned: of "validation": so many users at most had anything tuned on them, by any method that is compared.
     """
     log, items = benchmark.interactions, benchmark.catalog.items
     min_interactions = config.get("min_interactions", 3)
-    if protocol == "validation":
-        more = {VALIDATION: other_users(log, min_interactions, tuned_users(config), seed)}
+    if tuned is not None:
+        more = {VALIDATION: other_users(log, min_interactions, tuned, seed)}
         return replace(benchmark, trials=_sampled(more, benchmark.wanted.users))
     if protocol == "cold-items":
         more = {WARM: warm_targets(log, items, min_interactions)}

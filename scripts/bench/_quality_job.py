@@ -8,6 +8,7 @@ JOB is a JSON file:
         way, so that nothing is ever chosen by looking at a test target
     protocol: see `_quality_cases`
     users: measure on a fixed random sample of so many, or null
+    tuned: of the protocol "validation": how many users' cases any method that is compared was tuned on
     parts: whether each retriever alone and each stage are measured too
     fit: folder of the fitted bundle (of an external method: its lists), and what it cost; made if it is not there
     training: folder for what training writes, the same again after a kill
@@ -145,7 +146,7 @@ def measure(job: dict[str, Any], data: Dataset, folder: Path, out: Path) -> None
         stored = leave_last_out(data.interactions, job["config"].get("min_interactions", 3)).train
         fitted = replace(fitted, histories=stored)
     benchmark = benchmark_of(fitted, data.interactions, _wanted(job, K))
-    benchmark = with_trials(benchmark, job["protocol"], job["config"], job["seed"])
+    benchmark = with_trials(benchmark, job["protocol"], job["config"], job["seed"], job.get("tuned"))
     main_part = fitted.stages[-1].name
     chosen = parts(fitted) if job["parts"] else {main_part: fitted}
     found, ceilings = {}, {}

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _quality_cases import HOLDOUTS
+from _quality_cases import HOLDOUTS, tuned_users
 from _quality_keys import code_version, contents, digest
 from _quality_methods import OURS, Method, read_methods, read_protocols
 from _quality_plots import write_pictures
@@ -101,13 +101,15 @@ def planned(args: argparse.Namespace) -> list[Job]:
         asked = {OURS, *_names(args.methods, methods, "method")}
     jobs = []
     for protocol, names in protocols.items():
+        # of all methods, whoever is asked: their users must be the same
+        tuned = max(tuned_users(methods[name].config) for name in names) if protocol == "validation" else None
         for method in (methods[name] for name in names if name in asked):
             seeds = args.seeds if method.kind == "ours" and protocol == "last" else 1
-            jobs += [job_of(method, seed, protocol, args) for seed in range(seeds)]
+            jobs += [job_of(method, seed, protocol, tuned, args) for seed in range(seeds)]
     return jobs
 
 
-def job_of(method: Method, seed: int, protocol: str, args: argparse.Namespace) -> Job:
+def job_of(method: Method, seed: int, protocol: str, tuned: int | None, args: argparse.Namespace) -> Job:
     """Say what is to be done, and where it is kept."""
     log = {
         "data": str(args.data or args.name),
@@ -128,6 +130,7 @@ def job_of(method: Method, seed: int, protocol: str, args: argparse.Namespace) -
         "users": args.users,
         "parts": parts,
         "code": code_version("measure"),
+        **({} if tuned is None else {"tuned": tuned}),
     }
     label = "-".join([args.name, args.targets, "".join(c if c.isalnum() else "-" for c in method.name), str(seed)])
     training = digest(log) if method.kind in ("ours", "ablation") else fit_key
@@ -139,6 +142,7 @@ def job_of(method: Method, seed: int, protocol: str, args: argparse.Namespace) -
             "config": dict(method.config),
             "protocol": protocol,
             "users": args.users,
+            "tuned": tuned,
             "parts": parts,
             "fit": str(args.work / "fits" / f"{label}-{fit_key[:16]}"),
             "training": str(args.work / "training" / training[:16]),
