@@ -17,6 +17,7 @@ MODULES = (
     "frontier",
     "growth",
     "language_model",
+    "prompts_page",
     "quality",
     "sasrec",
     "throughput",
