@@ -16,6 +16,7 @@ def _own_cache(tmp_path_factory):
     """Keep the tests out of the user's caches and off the network."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLMREC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("LLMREC_LAB", str(tmp_path_factory.mktemp("lab") / "lab.sqlite"))
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("LLMREC_THREADS", "1")  # tiny models: threads would wait for each other, not work
         patch.setenv("LLMREC_DTYPE", "float32")  # what a test expects must not depend on the machine

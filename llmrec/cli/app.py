@@ -21,9 +21,13 @@ from llmrec.cli.evaluate import evaluate
 from llmrec.cli.explain import explain
 from llmrec.cli.fit import fit
 from llmrec.cli.items import add, change, delete
+from llmrec.cli.prompt import check as check_prompt
+from llmrec.cli.prompt import diff, list_prompts, new
+from llmrec.cli.prompt import show as show_prompt
+from llmrec.cli.prompt_compare import compare_prompts, search_prompts
+from llmrec.cli.prompt_render import render
 from llmrec.cli.push import push
 from llmrec.cli.recommend import recommend
-from llmrec.cli.render import render
 from llmrec.cli.runtime import with_runtime
 from llmrec.cli.search import search, similar
 from llmrec.cli.train import encoder, pretrain
@@ -105,7 +109,28 @@ ENTRIES = (
         runs_models=True,
     ),
     Entry(compare, JUDGE, "llmrec compare reports/shop peer.parquet --dataset ml-100k", runs_models=True),
-    Entry(render, LOOK, "llmrec render --dataset ml-100k --template user/recent --user 42"),
+    Entry(list_prompts, LOOK, "llmrec prompt list --kind user", group="prompt", name="list"),
+    Entry(show_prompt, LOOK, "llmrec prompt show user/recent", group="prompt", name="show"),
+    Entry(render, LOOK, "llmrec prompt render user/recent --dataset ml-100k --user 42", group="prompt"),
+    Entry(check_prompt, LOOK, "llmrec prompt test user/recent --dataset ml-100k", group="prompt", name="test"),
+    Entry(
+        compare_prompts,
+        LOOK,
+        "llmrec prompt compare user/recent user/genres --dataset ml-100k --report prompts.html",
+        group="prompt",
+        runs_models=True,
+        name="compare",
+    ),
+    Entry(
+        search_prompts,
+        LOOK,
+        "llmrec prompt search user/recent --dataset ml-100k --trials 20 --out better.toml",
+        group="prompt",
+        runs_models=True,
+        name="search",
+    ),
+    Entry(diff, LOOK, "llmrec prompt diff user/recent user/genres --dataset ml-100k", group="prompt"),
+    Entry(new, LOOK, "llmrec prompt new shelves.toml --kind item --fields title,category", group="prompt"),
     Entry(assets, LOOK, "llmrec assets --fetch minilm"),
 )
 
@@ -113,6 +138,7 @@ GROUPS = {
     "data": "Check data, describe them, and split them for other libraries.",
     "train": "Train the models a pipeline is made of.",
     "items": "Add, change and delete items of a saved bundle, without training.",
+    "prompt": "Look at templates, write new ones, and find out which is better and whether that is real.",
     "config": "Show the configuration a command would use, and what may stand in one.",
 }
 """What a group of commands is for."""

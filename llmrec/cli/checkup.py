@@ -23,7 +23,7 @@ LIBRARIES = {"torch": "torch", "transformers": "transformers", "faiss": "faiss-c
 """Libraries with compiled parts, which may be installed and still not load: module -> distribution."""
 SETTINGS = tuple(
     f"LLMREC_{name}"
-    for name in ("BUNDLE", "CACHE", "CONFIG", "DATASET", "DEVICE", "DTYPE", "OFFLINE", "SET", "THREADS")
+    for name in ("BUNDLE", "CACHE", "CONFIG", "DATASET", "DEVICE", "DTYPE", "LAB", "OFFLINE", "SET", "THREADS")
 )
 """Variables that may be shown; others may be secrets."""
 TIGHT_DISK, TIGHT_MEMORY = 2 * 10**9, 1.5 * 10**9

@@ -26,7 +26,7 @@ PANELS = {
     "Make a recommender": ["fit", "train", "tune", "items", "push"],
     "Ask a recommender": ["recommend", "explain", "similar", "search"],
     "Judge recommenders": ["evaluate", "compare"],
-    "Look closer": ["render", "assets"],
+    "Look closer": ["prompt", "assets"],
 }
 COMMANDS = [command for panel in PANELS.values() for command in panel]
 APPLICATION = typer.main.get_command(app)

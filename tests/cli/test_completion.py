@@ -35,7 +35,7 @@ def test_every_shell_gets_a_script(shell):
         ("llmrec fit --holdout co", "cold-users"),
         ("llmrec fit --dataset ml", "ml-100k"),
         ("llmrec assets --fetch mi", "minilm"),
-        ("llmrec render --template pair/hi", "pair/history"),
+        ("llmrec prompt render pair/hi", "pair/history"),
     ],
 )
 def test_commands_options_and_values(words, found):

@@ -79,6 +79,6 @@ def test_a_wish_that_nothing_understands_is_refused(run, held_bundle):
 
 
 def test_render_says_where_such_a_template_is_shown(run, data):
-    result = run("render", "--dataset", data, "--template", "explain/because")
+    result = run("prompt", "render", "explain/because", "--dataset", data)
     assert result.code == 2
     assert "llmrec explain --template explain/because" in result.err

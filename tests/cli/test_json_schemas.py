@@ -19,7 +19,7 @@ from llmrec.cli.app import app
 
 SCHEMAS = Path(__file__).parents[1] / "golden" / "schemas"
 APPLICATION = typer.main.get_command(app)
-NOT_OF_A_COMMAND = {"error", "recommend-requests", "recommend-out", "recommend-requests-out", "render-list"}
+NOT_OF_A_COMMAND = {"error", "recommend-requests", "recommend-out", "recommend-requests-out"}
 
 
 def commands() -> Iterator[tuple[str, Any]]:
@@ -68,7 +68,7 @@ def test_schemas_leave_nothing_open(path):
 
 
 @pytest.fixture(scope="module")
-def places(run, data, text_bundle, held_bundle, text_config, bert, causal_model, tmp_path_factory):
+def places(run, data, text_bundle, held_bundle, text_config, bert, pair_model, causal_model, tmp_path_factory):
     """What the commands below are given."""
     folder = tmp_path_factory.mktemp("json")
     shutil.copytree(text_bundle, folder / "grown")
@@ -102,6 +102,7 @@ def places(run, data, text_bundle, held_bundle, text_config, bert, causal_model,
         "config": text_config,
         "requests": folder / "requests.jsonl",
         "bert": bert,
+        "pair": pair_model,
         "new": folder,
     }
 
@@ -143,12 +144,22 @@ RUNS = {
         "evaluate --bundle {carded} --dataset {data} --card",
     ],
     "compare": ["compare {held} {new}/fitted-held --dataset {data}"],
-    "render": [
-        "render --template user/recent --dataset {data} --encoder {bert}",
-        "render --template item/title --dataset {data} --encoder {bert}",
-        "render --template pair/history --dataset {data} --encoder {bert}",
+    "prompt-render": [
+        "prompt render user/recent --dataset {data} --model {bert}",
+        "prompt render item/title --dataset {data} --model {bert}",
+        "prompt render pair/history --dataset {data} --model {bert}",
+        "prompt render chat/yes-no --dataset {data} --model {llama}",
     ],
-    "render-list": ["render --list"],
+    "prompt-list": ["prompt list"],
+    "prompt-show": ["prompt show user/profile"],
+    "prompt-new": ["prompt new {new}/mine.toml --kind chat"],
+    "prompt-test": ["prompt test user/profile --dataset {data} --model {bert}"],
+    "prompt-diff": ["prompt diff user/recent user/genres --dataset {data} --model {bert}"],
+    "prompt-compare": [
+        "prompt compare user/recent user/genres --paraphrase user/sentence --dataset {data} --encoder {bert}",
+        "prompt compare pair/history --dataset {data} --cross-encoder {pair} --first popularity",
+    ],
+    "prompt-search": ["prompt search item/title --fields genres --dataset {data} --encoder {bert} --trials 3"],
     "assets": ["assets"],
     "data-check": ["data check --dataset {data}", "data check --items {items} --interactions {log}"],
     "data-describe": [

@@ -20,6 +20,7 @@ MODULES = (
     "injection",
     "language_model",
     "memorisation",
+    "prompts_page",
     "quality",
     "sasrec",
     "throughput",

@@ -1,4 +1,4 @@
-"""`llmrec render`: texts, tokens and what was cut, from every place data can come from."""
+"""`llmrec prompt render`: texts, tokens and what was cut, from every place data can come from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def render(run, bert, data):
     """Run the command on the test's data with the tiny encoder."""
 
     def call(template, *options, source=("--dataset", data), **how):
-        return run("render", "--template", template, *source, "--encoder", bert, *options, **how)
+        return run("prompt", "render", template, *source, "--model", bert, *options, **how)
 
     return call
 
@@ -170,7 +170,7 @@ def test_unknown_tokens_are_counted_and_warned_of(render):
 
 
 def test_the_list(run):
-    found = run("render", "--list", "--json").json
+    found = run("prompt", "list", "--json").json
     assert [entry["name"] for entry in found] == [template.name for template in list_templates()]
     assert all(entry["language"] in {"en", "zh"} and len(entry["fingerprint"]) == 64 for entry in found)
     assert found[0]["fields"][0] == {
@@ -179,7 +179,7 @@ def test_the_list(run):
         "description": "The item's name.",
         "scope": "item",
     }
-    table = run("render", "--list")
+    table = run("prompt", "list")
     assert (table.code, table.err) == (0, "")
     assert all(entry["name"] in table.out and entry["fingerprint"][:12] in table.out for entry in found)
 
@@ -209,9 +209,9 @@ def test_refusals(render, template, options, code, said):
 
 
 def test_a_template_and_data_must_be_named(run, data):
-    nothing = run("render", "--dataset", data)
+    nothing = run("prompt", "render", "--dataset", data)
     assert (nothing.code, nothing.out) == (2, "")
-    assert "--list" in nothing.err
-    nowhere = run("render", "--template", "item/title")
+    assert "TEMPLATE" in nothing.err
+    nowhere = run("prompt", "render", "item/title")
     assert nowhere.code == 2
     assert "--dataset" in nowhere.err
