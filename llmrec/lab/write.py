@@ -26,6 +26,8 @@ PARTS = {
     "user": 'the user: sees `history` (the entries, newest first), `wish`, and fields with scope = "user"',
     "item": 'the candidate; sees fields with scope = "item"',
     "system": "what a language model is told before; reads no field",
+    "question": "what a language model is asked once the items are shown; reads no field",
+    "ask": "what a language model is asked to put in other words; sees the evidence, and `sentence`",
 }
 FIELDS = (
     'A field is a column of the catalog (scope = "item"), of the users ("user"), or known of an interaction',

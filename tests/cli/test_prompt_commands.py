@@ -80,7 +80,7 @@ def test_diff_shows_sources_and_the_same_rows(run, data, bert):
     ("words", "code", "said"),
     [
         (["show", "item/titel"], 2, "did you mean 'item/title'?"),
-        (["list", "--kind", "film"], 2, "not one of item, user, pair, chat"),
+        (["list", "--kind", "film"], 2, "not one of chat, explain, item, pair, user"),
         (["list", "--prompts", "nowhere"], 2, "is no folder"),
         (["diff", "item/title", "user/recent"], 2, "only templates of one kind"),
         (["new", "mine.txt"], 2, "must end in .toml"),
