@@ -35,6 +35,8 @@ class Mutant:
 
     def __init__(self, inner, fault):
         self.inner, self.name, self.fault = inner, inner.name, fault
+        if hasattr(fault, "compares"):
+            self.compares = True
 
     def retrieve(self, queries, k):
         fault = getattr(self.fault, "retrieve", None)
@@ -120,6 +122,10 @@ class MixesQueries:
         return inner.score(queries, items) + np.float32(len(queries))
 
 
+class MixesComparedLists(MixesQueries):
+    compares = True
+
+
 class ForgetsEmptyBatches:
     @staticmethod
     def score(inner, queries, items):
@@ -176,6 +182,7 @@ class WritesIntoItems:
 MUTANTS = {
     "scores_are_columns": ScoresPads,
     "places_do_not_matter": ScoresPlaces,
+    "lists_decide_alone": MixesComparedLists,
     "queries_do_not_mix": MixesQueries,
     "nothing_in_nothing_out": ForgetsEmptyBatches,
     "new_items_are_scored_or_nan": ForgetsDeletions,
