@@ -40,7 +40,8 @@ MIN_TRAIN_IVFPQ = CODES * SAMPLES_PER_CENTROID
 """Vectors that IVF-PQ can be trained on at least."""
 
 FEW = 19
-"""Up to so many queries FAISS reads vectors one by one, without BLAS; then a product is faster."""
+"""Up to so many queries FAISS reads vectors one by one, without BLAS, and keeps a heap; then all products and a bound
+are faster."""
 
 Places = tuple[Float32Array, Int64Array]
 
@@ -229,8 +230,12 @@ def _few(queries: Float32Array, vectors: Float32Array, k: int, allowed: BoolArra
     found = _nothing(len(queries), k)
     if k == 0:
         return found
+    faiss, vectors = _faiss(), np.ascontiguousarray(vectors)
+    scores = np.empty(len(vectors), dtype=np.float32)
+    read = [faiss.swig_ptr(array) for array in (scores, vectors)]
     for query, best, places in zip(queries, *found, strict=True):
-        scores = vectors @ query
+        # not by BLAS: its threads go on spinning for a while, and a model that runs next would have to share the cores
+        faiss.fvec_inner_products_ny(read[0], faiss.swig_ptr(query), read[1], vectors.shape[1], len(vectors))
         if allowed is not None:
             scores[~allowed] = -np.inf
         near = np.flatnonzero(scores >= least_of(scores[None], k)[0])
