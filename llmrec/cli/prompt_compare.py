@@ -217,8 +217,8 @@ def search_prompts(
 
     (start,) = _loaded([template])
     judge = on.value if on is not None else usual_judges([start])[0]
-    if out is not None and (out.suffix != ".toml" or out.exists()):
-        raise ConfigError(f"--out {out} must end in .toml and not be there yet")
+    if out is not None:
+        _check_out(out)
     wanted = _wanted([start], users, rerank_users, first, depth, encoder, cross_encoder, lm, scorer, 0, seed)
     kept = _store(store)
     with progress() as say:
@@ -239,6 +239,14 @@ def search_prompts(
         print_json({**told, "held": compared_to_dict(found.held), "out": None if out is None else str(out)})
     else:
         _print_search(found, out)
+
+
+def _check_out(path: Path) -> None:
+    """Raise ConfigError where the best template could not be written, before minutes of work for it."""
+    if path.suffix != ".toml" or path.exists():
+        raise ConfigError(f"--out {path} must end in .toml and not be there yet")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--out {path}: {path.parent} is no folder; make it first")
 
 
 def _loaded(names: list[str]) -> list[Template]:

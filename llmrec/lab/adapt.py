@@ -14,8 +14,10 @@ from llmrec.text import Field, Template, load_template
 __all__ = ["as_chat", "as_item_and_user", "as_pair"]
 
 ITEM, PAIR = "item/genres", "pair/history"
-CHATS: Mapping[str, str] = {"title_likelihood": "chat/next"}
+CHATS: Mapping[str, str] = {"title_likelihood": "chat/next", "listwise": "chat/listwise", "pairwise": "chat/pairwise"}
 CHAT = "chat/yes-no"
+"""The frame of all other scorers."""
+
 # the expression keeps its space, whatever the item's source begins with
 QUESTION = ("Would they choose this next:{{ ' ' }}", "? Answer Yes or No.")
 
@@ -57,7 +59,8 @@ def as_chat(template: Template, scorer: str = "yes_no") -> Template:
 
     Args:
         template: any template; a chat is left as it is.
-        scorer: `title_likelihood` foretells the item's text; all others ask whether it suits.
+        scorer: `title_likelihood` foretells the item's text, `listwise` and `pairwise` compare items by theirs; all
+            others ask whether it suits.
 
     Raises:
         TemplateError: a field has another scope in the frame.
@@ -65,9 +68,9 @@ def as_chat(template: Template, scorer: str = "yes_no") -> Template:
     _refuse_explain(template)
     if template.kind == "chat":
         return template
-    frame = load_template(CHATS.get(scorer, CHAT))
-    halves = _halves(template)
-    if "item" in halves and scorer not in CHATS:
+    name = CHATS.get(scorer, CHAT)
+    frame, halves = load_template(name), _halves(template)
+    if "item" in halves and name == CHAT:
         before, after = QUESTION
         halves["item"] = f"{before}{halves['item'].strip()}{after}"
     return _made("chat", template, _joined(template, frame), {**frame.parts, **halves})

@@ -11,7 +11,7 @@ import numpy as np
 from llmrec.component import silent
 from llmrec.errors import ConfigError
 from llmrec.evaluate import Comparison, Interval, ProtocolCard, Report, holm, paired_test
-from llmrec.lab.ground import CUT, Ground, report_of
+from llmrec.lab.ground import CUT, Float64Array, Ground, ranks_of, report_of
 from llmrec.lab.judges import Judge
 from llmrec.lab.store import Run, Store, new_run, run_key
 from llmrec.text import Template
@@ -88,6 +88,7 @@ class Judged:
         first: the first stage, or "".
         fresh: names of the templates that were measured now; the others came from the store.
         together: whether several candidates are read at once, so that their order may matter.
+        reference_ranks: Float64[n], the targets' places in the first stage's own order; None where there is none.
     """
 
     judge: str
@@ -103,13 +104,16 @@ class Judged:
     first: str
     fresh: tuple[str, ...]
     together: bool = False
+    reference_ranks: Float64Array | None = None
 
     def leaves_order(self, name: str) -> bool:
         """Whether a template's targets stand where the first stage has them, for every user."""
-        own = self.reports[name].values
-        return self.reference is not None and all(
-            np.array_equal(values, self.reference.values[metric]) for metric, values in own.items()
-        )
+        places = self.reference_ranks
+        return places is not None and np.array_equal(self.runs[name].measured.ranks, places)
+
+    def agrees(self, name: str) -> bool:
+        """Whether a template's targets stand where the baseline has them, for every user, however far down."""
+        return np.array_equal(self.runs[name].measured.ranks, self.runs[self.baseline].measured.ranks)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -217,6 +221,7 @@ def _judged(lab: Lab, judge: Judge, templates: Sequence[Template], alike: tuple[
     card = lab.ground.card(judge.cases, "a random sample of the users" if sampled else "")
     reports = {name: report_of(card, judge.cases, run.measured.ranks) for name, run in runs.items()}
     lists = getattr(judge, "lists", None)
+    places = None if lists is None else ranks_of(lists.items, lists.cases.targets)
     return Judged(
         judge=judge.name,
         note=judge.note,
@@ -227,10 +232,11 @@ def _judged(lab: Lab, judge: Judge, templates: Sequence[Template], alike: tuple[
         comparisons=_paired(reports, templates[0].name),
         spread=spread_of({name: reports[name] for name in alike}) if len(alike) > 1 else None,
         ceiling=None if lists is None else lists.ceiling,
-        reference=None if lists is None else _reference(card, lists),
+        reference=None if places is None else report_of(card, judge.cases, places),
         first="" if lists is None else lists.first,
         fresh=tuple(fresh),
         together=judge.reads_together,
+        reference_ranks=places,
     )
 
 
@@ -243,12 +249,6 @@ def _paired(reports: Mapping[str, Report], baseline: str) -> tuple[Comparison, .
                 result = paired_test(report.values[metric], reports[baseline].values[metric])
                 found.append(Comparison(name, baseline, metric, result, result.p_value))
     return tuple(found)
-
-
-def _reference(card: ProtocolCard, lists: Any) -> Report:
-    from llmrec.lab.ground import ranks_of
-
-    return report_of(card, lists.cases, ranks_of(lists.items, lists.cases.targets))
 
 
 def spread_of(reports: Mapping[str, Report], metric: str = MAIN) -> Spread:

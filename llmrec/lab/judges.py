@@ -17,13 +17,16 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.lab.adapt import as_chat, as_item_and_user, as_pair
 from llmrec.lab.ground import FirstStage, Float64Array, Ground, Shortlists, ranks_of, reordered
 from llmrec.lab.orders import ONE_BY_ONE, OrderTest, order_test
-from llmrec.lab.scoring import batches, fitted, mean_of, pair_tokens, timed
+from llmrec.lab.scoring import batches, fitted, maker_of, mean_of, pair_tokens, timed
 from llmrec.text import Template
 
 __all__ = ["CrossEncoderJudge", "Judge", "LanguageJudge", "Measured", "RetrieverJudge"]
 
 DEPTH = 50
 """Places of a retriever's list that are looked at."""
+
+FIXED = "-log(place + 1)"
+"""What a place says where that cannot be fitted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -189,7 +192,8 @@ class CrossEncoderJudge:
         """What a reader must know."""
         reads = f"the best {self.lists.items.shape[1]} of {self.lists.first} put in order"
         if self.weights is not None:
-            return f"{self._short}, the same weights for all templates, not tuned by the lab; {reads}"
+            fixed = f"; too few interactions a user to fit what a place says, so it is {FIXED}" if self._fixed else ""
+            return f"{self._short}, the same weights for all templates, not tuned by the lab; {reads}{fixed}"
         told = ", ".join(f"{key} = {value}" for key, value in self._settings.items())
         return f"one tuned for each template, shortly ({told}), on targets before those judged; {reads}"
 
@@ -212,6 +216,7 @@ class CrossEncoderJudge:
 
         told: dict[str, Any] = {"judge": self.name, "lists": self.lists.fingerprint, "first": self.lists.first}
         if self.weights is not None:
+            told |= {"item_tokens": self._limits[1], "prior": FIXED if self._fixed else "fitted"}
             return {**told, "model": PairScorer.load(self.weights, max_tokens=self._limits[0]).fingerprint}
         config = CrossEncoderConfig.model_validate(self._settings)
         model = TextEncoder.load(config.base, max_tokens=config.max_tokens).fingerprint
@@ -261,9 +266,21 @@ class CrossEncoderJudge:
         from llmrec.train.pair_lists import rank_prior
 
         depth = self.lists.items.shape[1]
+        if self._fixed:
+            return np.asarray(-np.log(np.arange(depth) + 2.0), dtype=np.float64)
         places = ranks_of(self._teacher.recommend(self._before.cases.queries, depth).items, self._before.cases.targets)
         found = places[np.isfinite(places)].astype(np.int64) - 1
         return rank_prior(found, depth) if len(found) else np.zeros(depth)
+
+    @cached_property
+    def _fixed(self) -> bool:
+        """Whether the logs are too short for places to be fitted, which weights that are given do not need."""
+        if self.weights is None:
+            return False
+        try:
+            return not len(self._before.cases)
+        except DataError:
+            return True
 
     @cached_property
     def _before(self) -> Ground:
@@ -337,7 +354,8 @@ class LanguageJudge:
 
     @property
     def _settings(self) -> dict[str, Any]:
-        return {"model": self.model, "max_tokens": 256, **self.settings}
+        usual = {"max_tokens": 256} if self.scorer in ONE_BY_ONE else {}  # lists need the room that is usual for them
+        return {"model": self.model, **usual, **self.settings}
 
     def prompts(self, template: Template) -> tuple[Template, ...]:
         """What it really reads of a template."""
@@ -356,7 +374,9 @@ class LanguageJudge:
         model = LanguageModel.load(self.model, max_tokens=settings.get("max_tokens")).fingerprint
         told: dict[str, Any] = {"judge": self.name, "lists": self.lists.fingerprint, "first": self.lists.first}
         told |= {"model": model, "scorer": self.scorer, "settings": config}
-        return told if not self.reads_together else {**told, "orders": self.orders, "seed": self.seed}
+        told |= {"by": maker} if (maker := maker_of(self.scorer)) else {}
+        told |= {"orders": self.orders} if self.reads_together else {}
+        return {**told, "seed": self.seed} if self.reads_together or config.get("shots") else told
 
     def measure(self, template: Template) -> Measured:
         """Measure a template."""

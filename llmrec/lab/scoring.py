@@ -5,12 +5,13 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from llmrec.component import FitContext, find_component
+from llmrec.component import GROUP, FitContext, find_component
 from llmrec.lab.ground import Shortlists
 from llmrec.lab.write import template_toml
 from llmrec.rerank.language import ANSWER, Reader
@@ -18,7 +19,7 @@ from llmrec.retrieve.base import Scorer
 from llmrec.text import Template
 from llmrec.types import Float32Array, Int32Array, Int64Array
 
-__all__ = ["batches", "chat_room", "fitted", "mean_of", "pair_tokens", "timed"]
+__all__ = ["batches", "chat_room", "fitted", "maker_of", "mean_of", "pair_tokens", "timed"]
 
 BATCH = 256
 """Users that are asked for at once."""
@@ -34,6 +35,14 @@ def fitted(name: str, settings: Mapping[str, Any], templates: Mapping[str, Templ
             path.write_text(template_toml(template), encoding="utf-8")
             paths[key] = str(path)
         return component.fit(context, component.config.model_validate({**settings, **paths}))
+
+
+def maker_of(name: str) -> str:
+    """The package that registers a component, and its version; "" for llmrec's own."""
+    for point in entry_points(group=GROUP, name=name):
+        if point.dist is not None and point.dist.name != "llmrec":
+            return f"{point.dist.name} {point.dist.version}"
+    return ""
 
 
 def timed(scorer: Scorer, lists: Shortlists) -> tuple[Float32Array, float]:
@@ -64,8 +73,8 @@ def pair_tokens(scorer: Any, lists: Shortlists, template: Template) -> dict[str,
 
 
 def chat_room(reader: Reader) -> int:
-    """Tokens of a chat that are the user's: what the chat around, the item and the answer leave over."""
-    return reader.model.max_tokens - len(reader.chats([""])[0]) - reader.item_tokens - ANSWER
+    """Tokens of a chat that are the user's: what the chat around, its question, the item and the answer leave over."""
+    return reader.model.max_tokens - len(reader.chats([reader.question([])])[0]) - reader.item_tokens - ANSWER
 
 
 def mean_of(counts: Sequence[int] | np.ndarray[Any, Any]) -> float:

@@ -11,7 +11,7 @@ from llmrec.errors import ConfigError, LlmrecError, MissingExtraError
 from llmrec.lab.compare import METRICS, Compared, Lab, compare_templates, measure_template
 from llmrec.lab.ground import Ground, report_of
 from llmrec.lab.judges import Judge
-from llmrec.lab.sketch import LENGTHS, SEPARATORS, STYLES, Sketch, sketched
+from llmrec.lab.sketch import LENGTHS, SEPARATORS, STYLES, Sketch, check_start, sketched
 from llmrec.text import Template
 
 __all__ = ["Searched", "Trial", "search_template"]
@@ -86,9 +86,10 @@ def search_template(
         wordings: words to try before a history.
 
     Raises:
-        ConfigError: the start is a chat, or the catalog lacks a field.
+        ConfigError: the start is a chat or writes reasons, or the catalog lacks a field.
         MissingExtraError: Optuna is not installed.
     """
+    check_start(start)
     if find_spec("optuna") is None:
         raise MissingExtraError("optuna", "tune")
     names = _fields(start, lab.ground, fields)

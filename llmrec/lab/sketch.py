@@ -10,7 +10,7 @@ from types import MappingProxyType
 from llmrec.errors import ConfigError
 from llmrec.text import Field, Template
 
-__all__ = ["LENGTHS", "SEPARATORS", "STYLES", "Sketch", "sketched"]
+__all__ = ["LENGTHS", "SEPARATORS", "STYLES", "Sketch", "check_start", "sketched"]
 
 SEPARATORS = MappingProxyType({"semicolon": "; ", "comma": ", ", "stop": ". ", "bar": " | "})
 LENGTHS = (3, 5, 10, 20, None)
@@ -52,13 +52,9 @@ def sketched(start: Template, sketch: Sketch, name: str) -> Template:
         name: of the new template.
 
     Raises:
-        ConfigError: it is a chat, whose words are more than its fields.
+        ConfigError: it is a chat, whose words are more than its fields, or writes reasons.
     """
-    if start.kind == "chat":
-        raise ConfigError(
-            f"template {start.name} is a chat, whose words are not searched; search a user or item template "
-            "with --on lm"
-        )
+    check_start(start)
     parts = {}
     if start.kind in ("item", "pair"):
         parts["text" if start.kind == "item" else "item"] = _item(sketch.fields, sketch.style)
@@ -68,6 +64,20 @@ def sketched(start: Template, sketch: Sketch, name: str) -> Template:
     used = {*sketch.fields, *sketch.entry, *sketch.profile}
     fields = {key: start.fields.get(key, Field(False, f"The {key}.")) for key in sorted(used)}
     return Template(name, start.kind, 1, f"Found from {start.name}: {_told(sketch)}", fields, parts, start.language)
+
+
+def check_start(start: Template) -> None:
+    """Raise ConfigError for a template from which no other can be made: a chat, or one that writes reasons."""
+    if start.kind == "chat":
+        raise ConfigError(
+            f"template {start.name} is a chat, whose words are not searched; search a user or item template "
+            "with --on lm"
+        )
+    if start.kind not in ("item", "user", "pair"):
+        raise ConfigError(
+            f"template {start.name} is of kind {start.kind!r}, by which nothing is ranked; search an item, user or "
+            "pair template"
+        )
 
 
 def _item(fields: Sequence[str], style: str) -> str:

@@ -30,6 +30,14 @@ from llmrec.text import Template
 __all__ = ["Run", "Store", "default_store", "run_key"]
 
 FORMAT = 1
+"""Of the file."""
+
+METHOD = 1
+"""Of judging: raise it whenever a judge would give other numbers for the same template; all is measured anew then."""
+
+APPLICATION = 0x6C6C6D72
+"""Marks the file as ours: "llmr"."""
+
 PATIENCE_S = 60.0
 """How long to wait for somebody else who is writing; a row takes milliseconds."""
 
@@ -97,7 +105,8 @@ def default_store() -> Path:
 
 def run_key(prompts: tuple[Template, ...], about: Mapping[str, Any]) -> str:
     """Sha256 (hex) of what a result depends on: what the model is told, and all else; see `Judge.about`."""
-    told = {"format": FORMAT, "prompts": [prompt.fingerprint for prompt in prompts], "about": dict(about)}
+    # "format" is what METHOD was first called; another word would make every result of before unknown
+    told = {"format": METHOD, "prompts": [prompt.fingerprint for prompt in prompts], "about": dict(about)}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
@@ -112,29 +121,46 @@ class Store:
         """Open a file of results, or begin one.
 
         Raises:
-            ConfigError: it is something else, of a newer llmrec, or cannot be written.
+            ConfigError: it is something else, another program's, of a newer llmrec, or cannot be written.
         """
-        self.path = path
+        self.path = path.expanduser()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with self._opened() as database:
-                database.execute("PRAGMA journal_mode = WAL")
-                found = database.execute("PRAGMA user_version").fetchone()[0]
-                if found > FORMAT:
-                    raise ConfigError(f"{path} was written by a newer llmrec (format {found}); update llmrec")
-                with database:
-                    database.execute(SCHEMA)
-                    database.execute(f"PRAGMA user_version = {FORMAT}")
-        except (sqlite3.Error, OSError) as error:
-            raise ConfigError(
-                f"{path} cannot be used as a store of results ({error}); name another with --store"
-            ) from error
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from error
+        with self._opened() as database:
+            self._check(database)
+            database.execute("PRAGMA journal_mode = WAL")
+            with database:
+                database.execute("BEGIN IMMEDIATE")  # who looks meanwhile sees all of it or nothing
+                database.execute(SCHEMA)
+                database.execute(f"PRAGMA application_id = {APPLICATION}")
+                database.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _check(self, database: sqlite3.Connection) -> None:
+        """Raise ConfigError for a file of somebody else's, or of a newer llmrec; nothing is written to it."""
+        with database:
+            database.execute("BEGIN")
+            mark, version = (database.execute(f"PRAGMA {x}").fetchone()[0] for x in ("application_id", "user_version"))
+            tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type <> 'index'")]
+        # files of before were not marked; they have a version, and our table alone
+        unmarked = mark == 0 and (tables == ["runs"] if version else not tables)
+        if mark != APPLICATION and not unmarked:
+            raise ConfigError(f"{self.path} is a database of another program; name another file with --store")
+        if version > FORMAT:
+            raise ConfigError(f"{self.path} was written by a newer llmrec (format {version}); update llmrec")
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self.path, timeout=PATIENCE_S)) as database:
-            database.row_factory = sqlite3.Row
-            yield database
+        try:
+            with closing(sqlite3.connect(self.path, timeout=PATIENCE_S)) as database:
+                database.row_factory = sqlite3.Row
+                yield database
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> ConfigError:
+        return ConfigError(f"{self.path} cannot be used as a store of results ({error}); name another with --store")
 
     def get(self, key: str) -> Run | None:
         """The result of this key, or None."""

@@ -34,7 +34,11 @@ def verdict_of(judged: Judged) -> str:
         told += [f"no difference to {judged.baseline} can be told from chance for {', '.join(rest)}"] if rest else []
         return f"{users}: {'; '.join(told)}."
     if all(one.result.low == one.result.high == 0.0 for one in main):
-        return f"{users}: every template has the same lists as {judged.baseline}, so nothing can be said of them here."
+        same = "places" if all(judged.agrees(name) for name in judged.runs) else "first ten places"
+        return (
+            f"{users}: every template has the same {same} of what was taken as {judged.baseline}, so nothing can be "
+            "said of them here."
+        )
     largest = max(main, key=lambda one: abs(one.result.difference))
     reach = max((one.result.high - one.result.low) / 2 for one in main)
     return (
@@ -110,8 +114,12 @@ def _alike(judged: Judged) -> list[str]:
     if idle:
         return [f"the list of {judged.first} is left as it is, nothing was found to add to it: {', '.join(idle)}"]
     base = judged.reports[judged.baseline].values[METRICS[0]]
-    same = [n for n, r in judged.reports.items() if n != judged.baseline and (r.values[METRICS[0]] == base).all()]
-    return [f"the same for every user as {judged.baseline}: {', '.join(same)}"] if same else []
+    near = [n for n, r in judged.reports.items() if n != judged.baseline and (r.values[METRICS[0]] == base).all()]
+    same = [name for name in near if judged.agrees(name)]
+    near = [name for name in near if name not in same]  # a metric of ten places does not see what is below
+    told = [f"the same for every user as {judged.baseline}: {', '.join(same)}"] if same else []
+    shown = f"the same first ten places of what was taken as {judged.baseline}, not the same below: {', '.join(near)}"
+    return [*told, shown] if near else told
 
 
 def _orders(judged: Judged) -> list[str]:

@@ -68,11 +68,13 @@ class Measured:
     Attributes:
         base: with all that is known.
         nothing: without history and wish.
+        without_history: without the whole history; a wish is left.
         evidence: without each piece.
     """
 
     base: Standing
     nothing: Standing
+    without_history: Standing
     evidence: tuple[Evidence, ...]
 
 
@@ -100,7 +102,8 @@ def measure(fixed: FixedCandidates, query: Queries, items: Sequence[int]) -> lis
         evidence = [Evidence("history", int(row), "", stands[rows[int(row)]]) for row in own]
         if has_wish:
             evidence.append(Evidence("wish", -1, "", stands[-2]))
-        found.append(Measured(stands[0], stands[-1], tuple(evidence)))
+        bare = stands[-3] if has_wish else stands[-1]
+        found.append(Measured(stands[0], stands[-1], bare, tuple(evidence)))
     return found
 
 
@@ -159,10 +162,15 @@ def _strongest(fixed: FixedCandidates, query: Queries, items: Sequence[int], his
 
 
 def _variants(query: Queries, removed: Int32Array) -> Queries:
-    """One query many times: as it is, without each of some items, without its wish, without history and wish."""
-    n, length = len(removed) + 3, len(query.items)
+    """One query many times: as it is, without each of some items, without its wish, without history and wish.
+
+    With a wish, there is one more before the last two: without the history.
+    """
+    count, wished = len(removed), bool(query.wishes[0])
+    n, length = count + 3 + wished, len(query.items)
     keep = np.ones((n, length), dtype=np.bool_)
-    keep[1:-2] = query.items[None, :] != removed[:, None]
+    keep[1 : count + 1] = query.items[None, :] != removed[:, None]
+    keep[-3 if wished else -1] = False
     keep[-1] = False
     many = query.take(np.zeros(n, dtype=np.int64)).where(keep.ravel())
     if query.texts is None:

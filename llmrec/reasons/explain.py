@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -128,7 +128,7 @@ class _One:
         found = []
         for item, measured, more in zip(items, measure(fixed, self.query, items), profile, strict=True):
             evidence = (*measured.evidence, *more, *self._fields(fixed, item))
-            whole = Measured(measured.base, measured.nothing, evidence)
+            whole = replace(measured, evidence=evidence)
             found.append(_Found(item, whole, tuple(self._reasons(fixed, item, whole))))
         return found
 
@@ -150,15 +150,15 @@ class _One:
         return found
 
     def _reasons(self, fixed: FixedCandidates, item: int, measured: Measured) -> list[Reason]:
-        base, nothing = measured.base, measured.nothing
+        base, nothing, whole = measured.base, measured.nothing, measured.without_history
         if self._inserted(item):
             return [Reason("rule", None, None, base.rank, base.score, 0.0)]
         reasons = self._single(measured)
-        if not reasons and len(self.query.items) and nothing.rank > base.rank:
-            reasons.append(Reason("history", None, None, nothing.rank, nothing.score, 1.0))
+        if not reasons and len(self.query.items) and whole.rank > base.rank:
+            reasons.append(Reason("history", None, None, whole.rank, whole.score, 1.0))
         elif nothing.rank <= base.rank and self._is_popular(fixed, item):
             reasons.append(Reason("popular", None, None, nothing.rank, nothing.score, 0.0))
-        return reasons
+        return reasons[: self.asked.reasons]
 
     def _single(self, measured: Measured) -> list[Reason]:
         """The pieces of evidence without which the item stands lowest."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -102,7 +103,6 @@ def _shipped(kind: str) -> list[Template]:
 def _page(args: argparse.Namespace, found: dict[str, list[Compared]]) -> str:
     names = {name for compared in found.values() for one in compared for judged in one.judged for name in judged.runs}
     first = next(iter(found.values()))[0]
-    kinds = "" if len(found) == len(KINDS) else f" --kinds {' '.join(found)}"
     lines = [
         "# Shipped templates, measured",
         "",
@@ -110,7 +110,7 @@ def _page(args: argparse.Namespace, found: dict[str, list[Compared]]) -> str:
         "cases (the second-last interaction of each user is foretold); the test was never asked. Written by",
         "",
         "```text",
-        f"python scripts/bench/prompts_page.py --dataset {args.dataset}{kinds} --out docs/prompts.md",
+        _command(args),
         "```",
         "",
         HOW,
@@ -130,6 +130,18 @@ def _page(args: argparse.Namespace, found: dict[str, list[Compared]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _command(args: argparse.Namespace) -> str:
+    """What writes this page: all that its numbers depend on and that is not as usual, and the data in any case."""
+    usual, words = _parser(), ["python", "scripts/bench/prompts_page.py", "--dataset", args.dataset]
+    if set(args.kinds) != set(KINDS):
+        words += ["--kinds", *args.kinds]
+    for name in ("users", "rerank_users", "encoder", "lm", "seed"):
+        value = getattr(args, name)
+        if value != usual.get_default(name):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join([*words, "--out", "docs/prompts.md"])
+
+
 def _about(names: Sequence[str]) -> list[tuple[str, ...]]:
     found = (load_template(name) for name in names)
     return [(t.name, str(t.version), t.fingerprint[:12], t.description) for t in found]
@@ -140,6 +152,10 @@ def _say(message: str) -> None:
 
 
 def _arguments() -> Any:
+    return _parser().parse_args()
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dataset", default="ml-100k", help="a data set llmrec knows, or a folder")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="headings of the page")
@@ -151,7 +167,7 @@ def _arguments() -> Any:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="write the page there")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    return parser.parse_args()
+    return parser
 
 
 if __name__ == "__main__":

@@ -133,6 +133,18 @@ def test_refusals_come_before_the_work(compare, words, said):
     assert said in result.err
 
 
+@pytest.mark.parametrize(
+    ("out", "said"), [("no/better.toml", "is no folder; make it first"), ("better.txt", "must end in .toml")]
+)
+def test_where_the_best_goes_is_checked_before_the_trials(run, data, bert, tmp_path, out, said):
+    store = tmp_path / "lab.sqlite"
+    words = ("prompt", "search", "item/title", "--dataset", data, "--encoder", bert, "--trials", "2", "--store", store)
+    result = run(*words, "--out", tmp_path / out)
+    assert (result.code, result.out) == (2, "")
+    assert said in result.err
+    assert not store.exists()
+
+
 def test_a_search_is_told_on_users_it_was_not_chosen_on(run, data, bert, tmp_path):
     pytest.importorskip("optuna")
     out = tmp_path / "better.toml"

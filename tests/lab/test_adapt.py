@@ -55,6 +55,17 @@ def test_an_item_template_says_the_same_everywhere(name):
     assert asked == [f"Would they choose this next: {text}? Answer Yes or No." for text in alone]
 
 
+@pytest.mark.parametrize("scorer", ["listwise", "pairwise"])
+@pytest.mark.parametrize("name", ["user/genres", "item/genres", "pair/history"])
+def test_scorers_that_compare_get_a_frame_that_asks_them_to(name, scorer):
+    template = load_template(name)
+    frame, made = load_template(f"chat/{scorer}"), as_chat(template, scorer)
+    assert (made.parts["system"], made.parts["question"]) == (frame.parts["system"], frame.parts["question"])
+    part = {"item": "text", "pair": "item"}.get(template.kind)
+    own = render_items(frame, CATALOG, ROWS, "item") if part is None else render_items(template, CATALOG, ROWS, part)
+    assert render_items(made, CATALOG, ROWS, "item") == own  # and none of them is asked yes or no
+
+
 @pytest.mark.parametrize("name", [t.name for t in list_templates() if t.kind == "pair"])
 def test_both_halves_of_a_pair_are_used(name):
     template = load_template(name)

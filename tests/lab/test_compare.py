@@ -154,5 +154,21 @@ def test_templates_with_the_same_answers_are_named(ground, store, templates, fak
     same = replace(fake, ranks=dict.fromkeys(fake.ranks, fake.ranks["user/recent"]), asked=[])
     (judged,) = compare_templates(Lab(ground, store), [same], templates[:2]).judged
     assert remarks(judged) == ["a fake", "the same for every user as user/recent: user/genres"]
-    said = "fake, 119 users: every template has the same lists as user/recent, so nothing can be said of them here."
-    assert verdict_of(judged) == said
+    said = "every template has the same places of what was taken as user/recent, so nothing can be said of them here."
+    assert verdict_of(judged) == f"fake, 119 users: {said}"
+
+
+def test_what_only_looks_the_same_is_not_called_so(ground, store, templates, fake):
+    """Below the tenth place no metric sees a difference."""
+    lists = Shortlists(ground.cases, np.tile(np.arange(30, dtype=np.int32), (119, 1)), "x")
+    order = ranks_of(lists.items, ground.cases.targets)
+    moved = np.where((order > 10) & np.isfinite(order), 41 - order, order)
+    told = replace(fake, ranks={"user/recent": order, "user/genres": moved}, asked=[])
+    (judged,) = compare_templates(Lab(ground, store), [told], templates[:2]).judged
+    assert "the same first ten places of what was taken as user/recent, not the same below: user/genres" in remarks(
+        judged
+    )
+    assert "every template has the same first ten places of what was taken as user/recent" in verdict_of(judged)
+    told.lists = lists
+    (judged,) = compare_templates(Lab(ground, store), [told], templates[:2]).judged
+    assert [judged.leaves_order(name) for name in ("user/recent", "user/genres")] == [True, False]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from llmrec.errors import ConfigError
-from llmrec.lab import Setup, Wanted, as_chat, as_pair, usual_judges
+from llmrec.data import Interactions
+from llmrec.errors import ConfigError, DataError
+from llmrec.lab import Ground, Setup, Wanted, as_chat, as_pair, usual_judges
 from llmrec.lab.ground import ranks_of, reordered
+from llmrec.lab.scoring import chat_room
 from llmrec.models import PairScorer
 from llmrec.rerank import CrossEncoder
-from llmrec.rerank.language import Reader, YesNo, YesNoConfig
+from llmrec.rerank.language import ANSWER, Reader, YesNo, YesNoConfig
+from llmrec.testing.data import tiny_catalog
 from llmrec.text import load_template
 from llmrec.train.pair_lists import rank_prior
 
@@ -59,6 +65,62 @@ def test_a_scorer_that_reads_several_is_shown_them_in_other_orders(setup, monkey
     assert found.low == pytest.approx(found.high)
     assert (judge.about()["orders"], judge.about()["seed"]) == (2, 0)
     assert setup(scorer="yes_no", orders=0).judge("lm").measure(load_template("chat/yes-no")).orders is None
+
+
+def test_listwise_has_the_room_it_needs(setup):
+    judge = setup(scorer="listwise", orders=1).judge("lm")
+    assert judge.about()["settings"]["max_tokens"] == 1024
+    assert setup(scorer="yes_no").judge("lm").about()["settings"]["max_tokens"] == 256
+    found = judge.measure(load_template("user/recent"))
+    assert len(found.ranks) == 12
+    assert found.orders.orders == 2
+
+
+def test_examples_depend_on_the_seed(setup):
+    judge = setup(scorer="yes_no", seed=7).judge("lm")
+    assert "seed" not in judge.about()
+    assert replace(judge, settings={"shots": 2}).about()["seed"] == 7
+
+
+def test_a_scorer_of_another_package_is_told_with_its_version(setup, monkeypatch):
+    judge = setup(scorer="yes_no").judge("lm")
+    assert "by" not in judge.about()
+    other = SimpleNamespace(dist=SimpleNamespace(name="other", version="1.2"))
+    monkeypatch.setattr("llmrec.lab.scoring.entry_points", lambda **_: [other])
+    assert judge.about()["by"] == "other 1.2"
+
+
+def test_weights_that_are_given_need_no_long_logs(pair_model, bert, tmp_path):
+    catalog = tiny_catalog(12)
+    users, items = zip(
+        *[(f"u{user}", f"i{(user + step) % 12}") for user in range(12) for step in range(4)], strict=True
+    )
+    log = Interactions.from_table({"user_id": users, "item_id": items, "timestamp": list(range(48))}, catalog)
+    ground = Ground.of(catalog, log)
+    wanted = Wanted(rerank_users=6, depth=4, first="popularity", cross_encoder=str(pair_model), encoder=str(bert))
+    judge = Setup(wanted, ground, tmp_path).judge("cross-encoder")
+    assert len(judge.measure(load_template("pair/history")).ranks) == 6
+    np.testing.assert_allclose(judge._prior, -np.log([2, 3, 4, 5]))
+    assert "-log(place + 1)" in judge.note
+    assert judge.about()["prior"] == "-log(place + 1)"
+    tuned = Setup(replace(wanted, cross_encoder=None), ground, tmp_path).judge("cross-encoder")
+    with pytest.raises(DataError, match="give one with --cross-encoder FOLDER"):
+        tuned.measure(load_template("pair/history"))
+
+
+def test_tokens_of_an_item_are_part_of_the_key(setup):
+    judge = setup().judge("cross-encoder")
+    assert judge.about()["prior"] == "fitted"
+    assert "log(place" not in judge.note
+    told = [replace(judge, tuning={**judge.tuning, "item_tokens": n}).about() for n in (10, 11)]
+    assert told[0] != told[1]
+
+
+def test_room_for_a_user_is_what_the_scorer_has(ground, causal_model):
+    reader = Reader.of(YesNoConfig(model=str(causal_model), template="chat/listwise"), ground.catalog)
+    around = len(reader.chats([reader.question([])])[0])
+    assert chat_room(reader) == reader.model.max_tokens - around - reader.item_tokens - ANSWER
+    assert around > len(reader.chats([""])[0])
 
 
 def test_a_cross_encoder_adds_to_what_the_place_says(setup, ground, pair_model):

@@ -74,6 +74,9 @@ def test_what_cannot_be_searched(ground, store, judges):
     lab = Lab(ground, store)
     with pytest.raises(ConfigError, match="is a chat"):
         search_template(lab, load_template("chat/next"), judges, trials=3)
+    with pytest.raises(ConfigError, match=r"explain/because is of kind 'explain'.*search an item, user or pair"):
+        search_template(lab, load_template("explain/because"), judges, trials=3)
+    assert judges[0].asked == []  # nothing was measured for it
     with pytest.raises(ConfigError, match="no field 'plot'"):
         search_template(lab, load_template("item/title"), judges, trials=3, fields=["plot"])
 

@@ -8,13 +8,14 @@ import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from llmrec.errors import ConfigError
 from llmrec.lab import Lab, Measured, OrderTest, Store, compare_templates
-from llmrec.lab.store import new_run, run_key
+from llmrec.lab.store import APPLICATION, new_run, run_key
 
 
 def run_of(ground, template, key="k", ranks=None, orders=None):
@@ -120,6 +121,50 @@ def test_a_process_killed_while_it_writes_leaves_a_file_that_opens(ground, store
     assert [run.key for run in again.runs()] == ["k"]
     again.add(run_of(ground, templates[1], key="l"), {})
     assert len(again.runs()) == 2
+
+
+def test_a_method_raised_by_hand_makes_another_key(templates, monkeypatch):
+    before = run_key((templates[0],), {})
+    monkeypatch.setattr("llmrec.lab.store.METHOD", 2)
+    assert run_key((templates[0],), {}) != before
+
+
+@pytest.mark.parametrize("pragma", ["user_version = 0", "user_version = 1", "application_id = 77"])
+def test_a_database_of_another_program_is_left_alone(tmp_path, pragma):
+    path = tmp_path / "theirs.sqlite"
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE songs (name TEXT)")
+        database.execute(f"PRAGMA {pragma}")
+    database.close()
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match=r"theirs\.sqlite is a database of another program; name another.*--store"):
+        Store(path)
+    assert path.read_bytes() == before
+
+
+def test_a_file_of_before_is_marked_and_kept(ground, store, templates):
+    store.add(run_of(ground, templates[0]), {})
+    with sqlite3.connect(store.path) as database:
+        database.execute("PRAGMA application_id = 0")
+    database.close()
+    assert Store(store.path).get("k").key == "k"
+    assert sqlite3.connect(store.path).execute("PRAGMA application_id").fetchone() == (APPLICATION,)
+
+
+def test_a_file_that_breaks_meanwhile_is_said_to(ground, store, templates):
+    with sqlite3.connect(store.path) as database:
+        database.execute("DROP TABLE runs")
+    database.close()
+    for work in (lambda: store.get("k"), store.runs, lambda: store.add(run_of(ground, templates[0]), {})):
+        with pytest.raises(ConfigError, match=r"lab\.sqlite cannot be used as a store.*no such table.*--store"):
+            work()
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert Store(Path("~/lab.sqlite")).path == tmp_path / "lab.sqlite"
+    assert (tmp_path / "lab.sqlite").is_file()
 
 
 def test_something_else_is_refused(tmp_path):

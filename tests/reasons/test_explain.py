@@ -15,6 +15,8 @@ from llmrec.fuse import ReciprocalRankFusion, RrfConfig
 from llmrec.pipeline import Recommender
 from llmrec.reasons import FixedCandidates
 from llmrec.reasons import evidence as evidence_module
+from llmrec.reasons.evidence import Evidence, Measured, Standing
+from llmrec.reasons.explain import Asked, _One
 from llmrec.testing.data import new_items, tiny_users
 from llmrec.types import Csr, Item
 
@@ -81,7 +83,7 @@ def test_reasons_are_in_order_and_shares_are_parts(blend, queries):
             shares = [r.share for r in one.reasons if r.kind in ("history", "wish", "profile")]
             assert shares == sorted(shares, reverse=True)
             assert sum(shares) <= 1 + 1e-9
-            assert len([r for r in one.reasons if r.kind != "popular"]) <= 2
+            assert len(one.reasons) <= 2
             assert one.sentence.endswith(".")
             assert not one.phrased
             with pytest.raises(FrozenInstanceError):
@@ -143,6 +145,44 @@ def test_where_either_of_two_will_do_it_is_the_history_as_a_whole(toy):
     assert (reason.kind, reason.item, reason.share) == ("history", None, 1.0)
     assert reason.rank_without > one.rank
     assert "no single choice" in one.sentence
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_no_more_reasons_than_were_asked_for(toy, monkeypatch, count):
+    query, fixed = toy.queries(histories=[["f4", "f5"]]), None
+    stands = Standing(1, 1.0, 0.0, 5)
+    evidence = tuple(Evidence("history", item, "", replace(stands, rank=2, depth=1.0)) for item in (4, 5))
+    one = _One(toy, query, Asked(reasons=count))
+    monkeypatch.setattr(_One, "_is_popular", lambda *_: True)
+    found = one._reasons(fixed, 3, Measured(stands, stands, stands, evidence))
+    assert [reason.kind for reason in found] == ["history"] * count
+    more = replace(one, asked=Asked(reasons=3))._reasons(fixed, 3, Measured(stands, stands, stands, evidence))
+    assert [reason.kind for reason in more] == ["history", "history", "popular"]
+
+
+def test_a_history_as_a_whole_is_taken_away_without_the_wish(hybrid):
+    """What is left then is the same wish of somebody without a history."""
+    query = prepared(hybrid, hybrid.queries(wishes=["red night"], histories=[["i0", "i1"]]))
+    fixed = FixedCandidates.of(hybrid.stages, query, hybrid.catalog.tie_order)
+    items = [item for item in range(2, 12) if item in fixed]
+    wish, nobody = query.where(np.zeros(2, np.bool_)), query.where(np.zeros(2, np.bool_))
+    nobody = replace(nobody, texts=[None])
+    alone, nothing = fixed.rank(wish), fixed.rank(nobody)
+    for item, found in zip(items, evidence_module.measure(fixed, query, items), strict=True):
+        assert found.without_history == evidence_module.standings(alone, item)[0]
+        assert found.nothing == evidence_module.standings(nothing, item)[0]
+    plain = evidence_module.measure(fixed, replace(query, texts=None), items)
+    assert all(found.without_history == found.nothing for found in plain)
+    assert any(one.without_history != one.nothing for one in evidence_module.measure(fixed, query, items))
+
+
+def test_what_the_wish_holds_up_is_not_the_history(toy):
+    """Nothing falls without the history, for the wish keeps it; it falls without both alone."""
+    one = _One(toy, toy.queries(histories=[["f4", "f5"]]), Asked())
+    base, low = Standing(1, 1.0, 0.0, 5), Standing(4, 0.1, 2.0, 5)
+    assert one._reasons(None, 3, Measured(base, low, base, ())) == []
+    (reason,) = one._reasons(None, 3, Measured(base, low, replace(low, rank=3), ()))
+    assert (reason.kind, reason.item, reason.rank_without) == ("history", None, 3)
 
 
 def test_a_repeated_item_is_taken_away_altogether(toy):

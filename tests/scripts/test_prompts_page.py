@@ -13,7 +13,8 @@ def test_a_page_is_written_and_nothing_is_measured_twice(
     monkeypatch.setattr(sys, "argv", ["script", *options, "--out", str(page)])
     bench["prompts_page"].main()
     text = page.read_text()
-    assert "python scripts/bench/prompts_page.py --dataset" in text
+    said = f"--kinds item chat --rerank-users 5 --encoder {bert} --lm {causal_model} --out docs/prompts.md\n"
+    assert f"python scripts/bench/prompts_page.py --dataset {data} {said}" in text
     assert "## Items, as the retriever reads them" in text
     assert "| item/labelled" in text
     assert "chat/yes-no" in text
