@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,6 +33,8 @@ ResumeOption = Annotated[
 ]
 ReportOption = Annotated[ReportChoice, typer.Option("--report-to", help="Also write the loss and the checks there.")]
 SCORERS = {"yes_no": "yes_no", "next_title": "title_likelihood", "listwise": "listwise"}
+ASKING = ("template", "yes", "no", "item_tokens", "window", "max_tokens")
+"""Settings of a tuning that its scorer has too: they say what the model is asked."""
 
 
 def language_model(
@@ -65,7 +68,7 @@ def language_model(
         train, validation = material(data, holdout.value, project.pipeline.min_interactions)
         options = TrainOptions(seed=seed, resume=resume, report_to=report_to.value, progress=say)
         train_language_model(values, data.catalog, train, validation, out, options=options)
-    _tell(out, SCORERS[values.task], values.max_tokens, as_json)
+    _tell(out, SCORERS[values.task], values.model_dump(), as_json)
 
 
 def preferences(
@@ -93,6 +96,8 @@ def preferences(
     """Tune a causal language model on what people clicked of what they were shown.
 
     The settings are those of `PreferenceConfig`, such as --setting model=models/lm to start from an earlier tuning.
+    Give only lists that were shown before the moments held out for evaluation: `llmrec evaluate` would measure what the
+    model was taught.
     """
     from llmrec.config import read_values
     from llmrec.data import load_data
@@ -105,7 +110,7 @@ def preferences(
         shown = read_impressions(impressions, data.catalog)
         options = TrainOptions(seed=seed, resume=resume, report_to=report_to.value, progress=say)
         train_preferences(values, data.catalog, shown, out, options=options)
-    _tell(out, "title_likelihood", values.max_tokens, as_json)
+    _tell(out, "title_likelihood", values.model_dump(), as_json)
 
 
 def _with(settings: list[str] | None, minutes: float | None) -> dict[str, object]:
@@ -115,7 +120,18 @@ def _with(settings: list[str] | None, minutes: float | None) -> dict[str, object
     return values
 
 
-def _tell(out: Path, scorer: str, max_tokens: int, as_json: bool) -> None:
+def _needed(scorer: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """What a scorer must be told so that it asks as its model was tuned: what is not its own default."""
+    from llmrec.component import find_component
+
+    fields = find_component(scorer).config.model_fields
+    told = {name: settings.get(name) for name in ASKING if name in fields}
+    if "window" in told and told["window"] != fields["window"].default:
+        told["step"] = settings["window"] // 2  # windows have to overlap
+    return {name: value for name, value in told.items() if value is not None and value != fields[name].default}
+
+
+def _tell(out: Path, scorer: str, settings: dict[str, Any], as_json: bool) -> None:
     from llmrec.train import read_record
 
     record = read_record(out)
@@ -131,4 +147,6 @@ def _tell(out: Path, scorer: str, max_tokens: int, as_json: bool) -> None:
             f"validation NDCG@10 of lists that hold what was taken: {record['before']:.4f} before, "
             f"{record['best']:.4f} now"
         )
-    typer.echo(f'next: in a pipeline, a scorer {scorer} with model = "{out}" and max_tokens = {max_tokens}')
+    given = {"model": str(out), **_needed(scorer, settings)}
+    *most, last = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in given.items()]
+    typer.echo(f"next: in a pipeline, a scorer {scorer} with {', '.join(most)}{' and ' if most else ''}{last}")

@@ -37,6 +37,9 @@ BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 UNKNOWN = frozenset({400, 404, 405, 415, 422, 501})
 """Answers of servers that do not know what was asked of them, or not in this way."""
 
+NAME = r"[\w.:-]+"
+"""Of a host."""
+
 PORTS = {"http": 80, "https": 443}
 
 
@@ -98,7 +101,7 @@ class Endpoint:
             host, port, scheme = (parts.hostname or "").rstrip("."), parts.port, parts.scheme.lower()
         except ValueError:
             host, scheme, parts, port = "", "", urlsplit(""), None
-        if scheme not in PORTS or not re.fullmatch(r"[\w.:-]+", host) or re.search(r"[\s\\]", url):
+        if scheme not in PORTS or not _is_host(host) or re.search(r"[\s\\]", url):
             raise ConfigError('the URL of a server is "http://HOST:PORT/v1" or "https://HOST/v1"; this one is not')
         if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
             raise ConfigError(  # without the URL: there may be a key in it
@@ -107,6 +110,19 @@ class Endpoint:
         shown = f"[{host}]" if ":" in host else host
         origin = f"{scheme}://{shown}" + ("" if port in (None, PORTS[scheme]) else f":{port}")
         return cls(origin + parts.path.rstrip("/"), origin, _is_local(host))
+
+
+def _is_host(host: str) -> bool:
+    """Whether the name of a host can be asked for: one with other letters than ASCII has to have an ASCII form."""
+    if host.isascii() or not re.fullmatch(NAME, host):
+        return re.fullmatch(NAME, host) is not None
+    import httpx2
+
+    try:
+        httpx2.URL(f"http://{host}/")
+    except httpx2.InvalidURL:
+        return False
+    return True
 
 
 def _is_local(host: str) -> bool:
@@ -174,6 +190,11 @@ class Connection:
                         f"cannot reach {self.endpoint.url}: {error or type(error).__name__}; does the server run, and "
                         "is the URL right?"
                     ) from None
+            except (httpx2.RequestError, httpx2.InvalidURL) as error:  # such as a body that is not the gzip it claims
+                raise ModelError(
+                    f"what {self.endpoint.url} answers cannot be read ({type(error).__name__}); is it an "
+                    "OpenAI-compatible URL, and is there a proxy before it?"
+                ) from None
             else:
                 if not left or response.status_code not in BUSY:
                     return self._read(response)
@@ -195,8 +216,12 @@ class Connection:
                 timeout = httpx2.Timeout(
                     self.patience.timeout, pool=None
                 )  # threads wait for each other as long as it takes
-                # a redirect could take texts and key elsewhere
-                self._client = httpx2.Client(timeout=timeout, limits=limits, follow_redirects=False)
+                self._client = httpx2.Client(
+                    timeout=timeout,
+                    limits=limits,
+                    follow_redirects=False,  # a redirect could take texts and key elsewhere
+                    trust_env=not self.endpoint.local,  # what is on this machine does not pass a proxy
+                )
                 weakref.finalize(self, self._client.close)
             return self._client
 

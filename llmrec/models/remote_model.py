@@ -34,16 +34,16 @@ SHOWN = (20, 5)
 
 Part = TypeVar("Part")
 
-_CONTROL = re.compile(
-    r"<(?=[|\uff5c/<]|[A-Za-z][\w-]*>)|\[(?=/?(?:INST|SYS|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_[A-Z]+|ARGS|CALL_ID|THINK)\])"
-)
+# two letters in brackets are no control token of any model known, but the aliases of `listwise` and `pairwise`
+_CONTROL = re.compile(r"<(?=[|\uff5c/<]|[A-Za-z][\w-]*>)|\[(?=\||/?[A-Za-z][A-Z_0-9]{2,}\])")
 
 
 def without_control(text: str) -> str:
     """The text with a space inside of what some model's tokenizer may take for a control token.
 
-    ``<|im_end|>``, ``</s>``, ``<start_of_turn>``, ``<<SYS>>`` and ``[INST]`` become ``< |im_end|>`` and so on, which no
-    tokenizer reads as one token. A server that tokenizes messages as they stand would let a title speak for the system.
+    ``<|im_end|>``, ``</s>``, ``<start_of_turn>``, ``<<SYS>>``, ``[INST]`` and ``[|assistant|]`` become ``< |im_end|>``
+    and so on. These are the forms that the known families of models use; a model with control tokens of another form is
+    not protected here. A server that tokenizes messages as they stand would let a title speak for the system.
     """
     return _CONTROL.sub(lambda found: found[0] + " ", text)
 
@@ -163,7 +163,7 @@ class RemoteLanguageModel:
         return {}
 
     def chat(self, messages: Sequence[Message]) -> RemoteChat:
-        """A chat up to the assistant's answer, with nothing in it that could be taken for a control token."""
+        """A chat up to the assistant's answer, with what has the form of a control token broken (`without_control`)."""
         return RemoteChat(tuple(Message(message.role, without_control(message.text)) for message in messages))
 
     def count_tokens(self, texts: Sequence[str]) -> Int32Array:

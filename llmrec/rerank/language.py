@@ -125,8 +125,21 @@ class Reader:
             items: Int32[m], catalog rows.
             room: tokens kept for items and the answer; None: for one item.
         """
-        around = len(self.chats([self.question([])])[0])
         distinct, local = np.unique(rows, return_inverse=True)
+        budget = self.budget(room)
+        found = render_pairs(self.template, self.catalog, queries.take(distinct), local, items, self.model, budget)
+        return replace(found, items=self.cut(found.items))
+
+    def budget(self, room: int | None = None) -> int:
+        """Tokens that are left for a user.
+
+        Args:
+            room: tokens kept for items and the answer; None: for one item.
+
+        Raises:
+            ConfigError: there are none.
+        """
+        around = len(self.chats([self.question([])])[0])
         room = self.item_tokens + ANSWER if room is None else room
         budget = self.model.max_tokens - around - room
         if budget < 1:
@@ -134,8 +147,7 @@ class Reader:
                 f"max_tokens={self.model.max_tokens} leaves no room for a user beside {around} tokens of the chat and "
                 f"{room} of what is asked and answered; raise it, or lower item_tokens, shots or shot_tokens"
             )
-        found = render_pairs(self.template, self.catalog, queries.take(distinct), local, items, self.model, budget)
-        return replace(found, items=self.cut(found.items))
+        return budget
 
     def lists(self, queries: Queries, items: Int32Array, room: int) -> Iterator[Shown]:
         """The lists of all queries with a history or a wish; see `pairs`."""
@@ -322,8 +334,13 @@ class Title(OfTexts):
 
 
 def _begins(said: str, answer: str) -> bool:
-    """Whether what a model says begins with an answer, be it in quotes, in bold, or in small letters."""
-    return re.sub(r"^[\W_]+", "", said).casefold().startswith(answer.casefold())
+    """Whether what a model says begins with an answer, be it in quotes, in bold, or in small letters.
+
+    As a word of its own: "Nothing" is no no. Scripts without small letters may go on, as Chinese has no spaces.
+    """
+    end = r"(?![^\W_])" if answer[-1].lower() != answer[-1].upper() else ""
+    begun = re.sub(r"^[\W_]+", "", said).casefold()
+    return re.match(re.escape(answer.casefold()) + end, begun) is not None
 
 
 def _fit_yes_no(context: FitContext, config: YesNoConfig) -> YesNo:

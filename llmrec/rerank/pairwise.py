@@ -96,8 +96,8 @@ class Pairwise(OfTexts):
     def score(self, queries: Queries, items: Int32Array) -> Float32Array:
         """Return log-odds against an average candidate of the list, Float32[n, k].
 
-        NaN at pads, behind the first `depth` of a list, where there is nothing to compare with, and without a history
-        and a wish.
+        NaN at pads, behind the first `depth` of a list, where there is nothing to compare with, where a server tells
+        of no pair with the item what it would answer, and without a history and a wish.
 
         Args:
             queries: n queries.
@@ -120,7 +120,7 @@ class Pairwise(OfTexts):
         """Float64[m], of the items of one list."""
         reader = self.reader
         shots = [text for shot in reader.shots for text in shot]
-        aliases = self.pool.draw(rng, 2, [user, *texts, *shots])
+        aliases = _two(reader, self.pool, rng, [user, *texts, *shots])
         pairs = compared(len(texts), self.config.opponents, rng)
         both = np.concatenate([pairs, pairs[:, ::-1]])
         order = np.lexsort((both[:, 1], both[:, 0]))  # neighbours have much in common, which is read once
@@ -129,7 +129,25 @@ class Pairwise(OfTexts):
         odds = np.empty(len(both))
         odds[order] = found[:, 0] - found[:, 1]
         there, back = np.split(odds, 2)
-        return ratings(len(texts), pairs, (there - back) / 2)
+        return _rated(len(texts), pairs, (there - back) / 2)
+
+
+def _rated(count: int, pairs: Int64Array, odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """As `ratings`, by the pairs of which something is known; NaN for who is in none of these."""
+    known = np.isfinite(odds)
+    met = np.unique(pairs[known])
+    found = np.full(count, np.nan)
+    if len(met):
+        found[met] = ratings(count, pairs[known], odds[known])[met]
+    return found
+
+
+def _two(reader: Reader, pool: AliasPool, rng: np.random.Generator, shown: Sequence[str]) -> list[str]:
+    """Draw two aliases; for a server, which names first tokens only, two that do not begin alike."""
+    drawn = pool.draw(rng, len(pool.first), shown)
+    if reader.model.tokens is not None:
+        return drawn[:2]
+    return [drawn[0], next(alias for alias in drawn if alias[0] != drawn[0][0])]
 
 
 def _first(items: Int32Array, count: int) -> Int32Array:
@@ -141,7 +159,7 @@ def _fit(context: FitContext, config: PairwiseConfig) -> Pairwise:
     reader, shots = Reader.of(config, context.catalog), []
     pool = AliasPool.of(reader.model.tokens)
     for example, user, texts in read_examples(reader, context, config, beside=1):
-        aliases = pool.draw(seeded(context.seed, example.user), 2, [user, *texts])
+        aliases = _two(reader, pool, seeded(context.seed, example.user), [user, *texts])
         shots.append((reader.question([user, *map(labelled, aliases, texts)]), aliases[example.taken]))
     return Pairwise(context.name, config, replace(reader, shots=tuple(shots)), pool, context.seed)
 

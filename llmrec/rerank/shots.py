@@ -38,7 +38,8 @@ def draw_examples(context: FitContext, count: int, beside: int) -> list[Example]
     """Draw users of the training log with two interactions or more; the same ones for the same seed.
 
     What is held out for tuning and testing is not in that log, so no example tells what is asked about later. An
-    item that was removed from the catalog is neither shown nor the answer.
+    item that was removed from the catalog is neither shown nor the answer; one that was disliked, by a weight of 0 or
+    less, is no answer either, and makes nothing popular.
 
     Args:
         context: the log and the seed.
@@ -49,11 +50,13 @@ def draw_examples(context: FitContext, count: int, beside: int) -> list[Example]
         ConfigError: the log has fewer such users.
     """
     train, rng = context.train, np.random.default_rng((context.seed, 2))
-    counts = np.bincount(train.items, minlength=train.catalog_size)
+    liked = np.ones(len(train), np.bool_) if train.weights is None else train.weights > 0
+    counts = np.bincount(train.items[liked], minlength=train.catalog_size)
     popular = np.argsort(-counts, kind="stable")[:POPULAR]
     popular = popular[(counts[popular] > 0) & context.catalog.active[popular]]
     found: list[Example] = []
-    for user in rng.permutation(np.flatnonzero(np.diff(train.offsets) >= 2)):
+    several = np.flatnonzero(np.diff(train.offsets) >= 2)
+    for user in rng.permutation(several[liked[train.offsets[several + 1] - 1]]):
         if len(found) == count:
             return found
         history = train.histories[user]
@@ -64,7 +67,8 @@ def draw_examples(context: FitContext, count: int, beside: int) -> list[Example]
     if len(found) < count:
         raise ConfigError(
             f"{context.name} asks for {count} examples (shots), but only {len(found)} users of the training log have "
-            f"two interactions and {beside} popular items that they did not take; ask for fewer"
+            f"two interactions, the last one with something they did not dislike, and {beside} popular items that they "
+            "did not take; ask for fewer"
         )
     return found
 

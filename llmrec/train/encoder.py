@@ -24,7 +24,7 @@ from llmrec.train.encoder_check import RetrieverCheck
 from llmrec.train.encoder_config import EncoderConfig, TrainOptions
 from llmrec.train.encoder_mining import miner_of
 from llmrec.train.encoder_pairs import EncoderPairs, PairShape, draw_pairs, texts_of
-from llmrec.train.record import check_report, open_record, reports, write_record
+from llmrec.train.record import check_apart, check_report, open_record, reports, write_record
 
 if TYPE_CHECKING:
     from llmrec.train.watch import Watch
@@ -90,6 +90,7 @@ def train_encoder(
     options = options or TrainOptions()
     _check_installed(config, options)
     key = training_key(config, catalog, train, validation, options.seed)
+    check_apart(out, find_asset(config.encoder, progress=options.progress))
     record = open_record(out, key, options.resume)
     if record.get("finished"):
         options.progress(f"encoder: the same training is finished already in {out.name}")

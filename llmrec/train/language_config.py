@@ -20,7 +20,8 @@ class TuningConfig(ComponentConfig):
     Attributes:
         model: the model to start from: a named model, a folder such as that of an earlier tuning, or a hub id.
         max_tokens: limit on a chat's length, the answer included; a scorer that uses the result wants the same.
-        item_tokens: tokens kept for the item; the history gets the rest.
+        item_tokens: tokens kept for the item; the history gets the rest. None: as many as the scorer keeps unless told
+            otherwise.
         epochs: passes over the cases.
         minutes: stop after so long, the learning rate falling accordingly; None: when the epochs are done. A run that
             is cut short depends on the speed of the machine.
@@ -35,7 +36,7 @@ class TuningConfig(ComponentConfig):
 
     model: str = "smollm2"
     max_tokens: int = Field(default=256, ge=64)
-    item_tokens: int = Field(default=48, ge=4)
+    item_tokens: int | None = Field(default=None, ge=4)
     epochs: int = Field(default=1, gt=0)
     minutes: float | None = Field(default=40.0, gt=0)
     lora_rank: int = Field(default=8, ge=0)

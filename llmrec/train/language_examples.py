@@ -19,7 +19,7 @@ from llmrec.train.examples import hard_negatives, next_item_cases, popular_negat
 from llmrec.train.language_config import LanguageModelConfig
 from llmrec.types import Float32Array, Int32Array, Int64Array, Queries
 
-__all__ = ["LanguageExamples", "asked_of", "draw_examples", "plan_batches", "scorer_of"]
+__all__ = ["LanguageExamples", "asked_of", "check_room", "draw_examples", "plan_batches", "scorer_of"]
 
 AT_ONCE = 200
 """Cases that are written at once."""
@@ -148,8 +148,9 @@ def _orders(
 
 def scorer_of(config: LanguageModelConfig, catalog: Catalog, model: LanguageModel) -> YesNo | Title | Listwise:
     """The scorer that a model is tuned for, asking it."""
-    usual: dict[str, Any] = {"model": config.model, "max_tokens": config.max_tokens, "item_tokens": config.item_tokens}
-    usual |= {} if config.template is None else {"template": config.template}
+    usual: dict[str, Any] = {"model": config.model, "max_tokens": config.max_tokens}
+    some = {"template": config.template, "item_tokens": config.item_tokens}
+    usual |= {name: value for name, value in some.items() if value is not None}  # else the scorer's own
     if config.task == "yes_no":
         asking = YesNoConfig(**usual, yes=config.yes, no=config.no)
         return YesNo(config.task, asking, replace(Reader.of(asking, catalog), model=model))
@@ -164,6 +165,11 @@ def scorer_of(config: LanguageModelConfig, catalog: Catalog, model: LanguageMode
         )
     naming = TitleConfig(**usual)
     return Title(config.task, naming, replace(Reader.of(naming, catalog), model=model))
+
+
+def check_room(scorer: YesNo | Title | Listwise) -> None:
+    """Raise ConfigError if what a scorer asks and what is answered leave no room for a user."""
+    scorer.reader.budget(scorer.room() if isinstance(scorer, Listwise) else None)
 
 
 def _asking(config: LanguageModelConfig, catalog: Catalog, model: LanguageModel) -> YesNo | Title | Listwise:

@@ -24,8 +24,8 @@ from llmrec.train.encoder_config import TrainOptions
 from llmrec.train.encoder_mining import Alone
 from llmrec.train.language_check import RerankCheck
 from llmrec.train.language_config import LanguageModelConfig, TuningConfig
-from llmrec.train.language_examples import LanguageExamples, draw_examples, plan_batches, scorer_of
-from llmrec.train.record import check_report, open_record, reports, write_record
+from llmrec.train.language_examples import LanguageExamples, check_room, draw_examples, plan_batches, scorer_of
+from llmrec.train.record import check_apart, check_report, open_record, reports, write_record
 
 if TYPE_CHECKING:
     from llmrec.train.watch import Watch
@@ -95,6 +95,8 @@ def train_language_model(
     options = options or TrainOptions()
     check_tuning(config, options)
     base = LanguageModel.load(config.model, max_tokens=config.max_tokens)
+    check_apart(out, _folder(base))
+    check_room(scorer_of(config, catalog, base))
     key = _key(config, base, catalog, train, validation, options.seed)
     record = open_record(out, key, options.resume)
     if record.get("finished"):

@@ -20,7 +20,7 @@ from llmrec.train.impressions import Impressions
 from llmrec.train.language_config import LanguageModelConfig, TuningConfig
 from llmrec.train.language_examples import asked_of
 from llmrec.train.language_model import RENAMED, check_tuning, tuning_arguments
-from llmrec.train.record import open_record, reports, write_record
+from llmrec.train.record import check_apart, open_record, reports, write_record
 
 if TYPE_CHECKING:
     from llmrec.train.watch import Watch
@@ -82,6 +82,7 @@ def train_preferences(
     options = options or TrainOptions()
     check_tuning(config, options)
     base = LanguageModel.load(config.model, max_tokens=config.max_tokens)
+    check_apart(out, base.files()["config.json"].parent)
     rows = _pairs(config, catalog, impressions, options.seed)
     record = open_record(out, _key(config, base, rows, options.seed), options.resume)
     if record.get("finished"):

@@ -13,7 +13,7 @@ from llmrec.errors import ConfigError, ModelError
 if TYPE_CHECKING:
     from llmrec.train.encoder_config import ReportTo
 
-__all__ = ["check_report", "open_record", "read_record", "reports", "write_record"]
+__all__ = ["check_apart", "check_report", "open_record", "read_record", "reports", "write_record"]
 
 RECORD = "training.json"
 
@@ -29,13 +29,7 @@ def open_record(out: Path, key: str, resume: bool) -> dict[str, Any]:
     Raises:
         ConfigError: the folder holds something else.
     """
-    path, begun = out / RECORD, {f"{RECORD}.new"}  # a kill may have left this
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except ValueError:
-        record = {}
-    if not path.exists() and out.exists() and (not out.is_dir() or {one.name for one in out.iterdir()} - begun):
-        raise ConfigError(f"{out} holds something else; choose another folder for the model, or an empty one")
+    record = _own_record(out)
     if not resume or record.get("key") != key:
         if out.exists():
             shutil.rmtree(out)
@@ -43,6 +37,45 @@ def open_record(out: Path, key: str, resume: bool) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     write_record(out, record)
     return record
+
+
+def _own_record(out: Path) -> dict[str, Any]:
+    """What a training of ours wrote there, nothing in a folder without anything; ConfigError if it is another's."""
+    path, begun = out / RECORD, {f"{RECORD}.new"}  # a kill may have left this
+    if not path.exists():
+        if out.exists() and (not out.is_dir() or {one.name for one in out.iterdir()} - begun):
+            raise ConfigError(f"{out} holds something else; choose another folder for the model, or an empty one")
+        return {}
+    try:
+        record: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        record = None
+    if not isinstance(record, dict) or not (
+        isinstance(record.get("key"), str) and isinstance(record.get("finished"), bool)
+    ):
+        raise ConfigError(
+            f"{out} holds something else: its {RECORD} is not one that llmrec wrote; choose another folder for the "
+            "model, or an empty one"
+        )
+    return record
+
+
+def check_apart(out: Path, base: Path) -> None:
+    """See to it that a training does not write over the model that it starts from.
+
+    Args:
+        out: the folder of the model to be made, which may be cleared.
+        base: the folder of the model to start from.
+
+    Raises:
+        ConfigError: the one is the other, or holds it.
+    """
+    place, folder = out.resolve(), base.resolve()
+    if place == folder or place in folder.parents:
+        raise ConfigError(
+            f"{out} holds the model that the training starts from, which would be lost; choose another folder for the "
+            "new model"
+        )
 
 
 def read_record(out: Path) -> dict[str, Any]:

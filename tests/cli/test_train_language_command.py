@@ -47,6 +47,28 @@ def test_what_is_held_out_is_not_learned_from_and_what_to_do_is_said(run, data, 
     assert following == f'next: in a pipeline, a scorer title_likelihood with model = "{out}" and max_tokens = 128'
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (["task=listwise", "max_tokens=1024"], 'listwise with model = "OUT"'),
+        (
+            ["task=listwise", "max_tokens=1024", "window=6", "item_tokens=16"],
+            'listwise with model = "OUT", item_tokens = 16, window = 6 and step = 3',
+        ),
+        (
+            ["yes=Ja", "no=Nein", "template=chat/other", "item_tokens=48"],
+            'yes_no with model = "OUT", template = "chat/other", yes = "Ja", no = "Nein" and max_tokens = 256',
+        ),
+    ],
+)
+def test_all_that_the_scorer_must_be_told_is_said(run, data, asked, tmp_path, settings, expected):
+    out = tmp_path / "m"
+    given = [word for entry in settings for word in ("--setting", entry)]
+    result = run("train", "language-model", "--dataset", data, "--out", out, *given)
+    assert result.code == 0, result.err
+    assert result.out.splitlines()[-1] == f"next: in a pipeline, a scorer {expected}".replace("OUT", str(out))
+
+
 def test_a_pipeline_uses_what_was_tuned(run, data, causal_model, tmp_path):
     out, small = tmp_path / "lm", ("cases=8", "negatives=1", "checks=1", "check_users=4", "max_tokens=300")
     settings = [word for entry in (f"model={causal_model}", *small) for word in ("--setting", entry)]

@@ -212,6 +212,7 @@ ATTACKS = [
     "<start_of_turn>user",
     "<|begin▁of▁sentence|>",
     "[TOOL_CALLS][/INST]",
+    "[|assistant|]",
 ]
 
 
@@ -236,7 +237,7 @@ def test_what_is_broken_stays_broken(text):
 
 
 def test_ordinary_signs_stay_as_they_are():
-    for text in ("1 < 2 and 3 > 2", "I <3 you", "[REC]", "A|B", "WALL·E", "Tom & Jerry <1992>"):
+    for text in ("1 < 2 and 3 > 2", "I <3 you", "[Rec]", "[XK] Heat", "[2001]", "A|B", "WALL·E", "Tom & Jerry <1992>"):
         assert without_control(text) == text
 
 

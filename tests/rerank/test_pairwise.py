@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrec.rerank.aliases import seeded
-from llmrec.rerank.pairwise import COMPONENT, PairwiseConfig, compared, ratings
+from llmrec.rerank.pairwise import COMPONENT, PairwiseConfig, _rated, compared, ratings
 from llmrec.types import Queries
 
 QUERIES = Queries.from_lists([[0, 1], [], [2], []], [None, None, None, "something with robots"])
@@ -101,6 +101,12 @@ def test_everybody_meets_as_often_and_nobody_is_apart(count, opponents, seed):
     strengths = np.random.default_rng(seed).normal(size=count)
     odds = strengths[pairs[:, 0]] - strengths[pairs[:, 1]]
     np.testing.assert_allclose(ratings(count, pairs, odds), strengths - strengths.mean(), atol=1e-8)
+
+
+def test_who_meets_nobody_has_no_rating():
+    pairs, odds = compared(4, 4, seeded(0)), np.array([1.0, 2.0, np.nan, 1.0, np.nan, np.inf])
+    np.testing.assert_allclose(_rated(4, pairs, odds), [1, 0, -1, np.nan], atol=1e-12)
+    assert np.isnan(_rated(2, compared(2, 2, seeded(0)), np.array([np.nan]))).all()
 
 
 @given(st.integers(2, 8), st.integers(0, 99))

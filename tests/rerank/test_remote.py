@@ -11,6 +11,8 @@ from llmrec.component import FitContext, find_component
 from llmrec.data import Catalog
 from llmrec.errors import ConfigError, ModelError
 from llmrec.models import Patience, RemoteLanguageModel, remote_model
+from llmrec.rerank.language import _begins
+from llmrec.rerank.pairwise import _two
 from llmrec.testing.endpoint import small_server
 from llmrec.testing.models import tiny_llama
 from llmrec.types import Queries
@@ -129,7 +131,10 @@ def test_answers_will_do(transformers_server):
     np.testing.assert_array_equal(fit("yes_no", f"{url}#{folder}", **answers).score(QUERIES, HARMLESS), expected)
 
 
-SAID = ["Yes", " yes, they would", "**Yes**", '"No."', "no", "Nobody knows", "I think yes", "", "\n\nYes"]
+SAID = {
+    "Yes": 1, " yes, they would": 1, "**Yes**": 1, '"No."': -1, "no": -1, "_No_": -1, "\n\nYes": 1, "Yes-no?": 1,
+    "Nobody knows": np.nan, "Nothing": np.nan, "Now": np.nan, "Yesterday": np.nan, "I think yes": np.nan, "": np.nan,
+}  # fmt: skip
 
 
 def test_an_answer_is_read_by_how_it_begins(server):
@@ -140,7 +145,12 @@ def test_an_answer_is_read_by_how_it_begins(server):
     scorer = fit("yes_no", f"{server.url}#tiny", evidence="answer")
     scorer.reader.model._connection.patience = Patience(concurrency=1)
     scores = scorer.score(queries, items)[:, 0]
-    np.testing.assert_array_equal(scores, [1, 1, 1, -1, -1, -1, np.nan, np.nan, 1])
+    np.testing.assert_array_equal(scores, list(SAID.values()))
+
+
+def test_an_answer_may_go_on_where_words_have_no_spaces():
+    assert _begins("\u662f\u7684", "\u662f")
+    assert not _begins("\u4e0d\u662f", "\u662f")
 
 
 def test_long_histories_are_cut(server):
@@ -173,6 +183,27 @@ def test_an_order_that_a_server_gives_is_read(server):
 def test_pairs_are_compared_by_the_likeliest_first_tokens(server):
     scores = fitted("pairwise", server, item_tokens=8).score(QUERIES, ITEMS)
     np.testing.assert_array_equal(np.isfinite(scores), KNOWN & (KNOWN.sum(axis=1, keepdims=True) > 1))
+
+
+def test_a_pair_of_which_nothing_is_known_costs_no_other_item_its_score(server, monkeypatch):
+    scorer = fitted("pairwise", server, item_tokens=8)
+
+    def choose(prompts, answers):
+        assert answers[0][0] != answers[1][0], "a server names first tokens only"
+        texts = [prompt.messages[-1].text for prompt in prompts]
+        return np.array([[np.nan] * 2 if "Heat" in text else [1.0, 0.0] for text in texts], np.float32)
+
+    monkeypatch.setattr(scorer.reader.model, "choose", choose)
+    items = np.array([[1, 0, 3, 4], [0, 1, -1, -1]], np.int32)
+    scores = scorer.score(Queries.from_lists([[2], [2]]), items)
+    np.testing.assert_array_equal(np.isfinite(scores), [[True, False, True, True], [False] * 4])
+
+
+def test_two_aliases_begin_with_different_letters(server):
+    scorer = fitted("pairwise", server, item_tokens=8)
+    for first in range(30):
+        drawn = _two(scorer.reader, scorer.pool, np.random.default_rng(first), ["a text"])
+        assert drawn[0][0] != drawn[1][0]
 
 
 def test_a_server_cannot_be_held_to_tokens(server):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llmrec.data import Users
+from llmrec.data import Interactions, Users
 from llmrec.errors import ConfigError
 from llmrec.rerank.language import TITLE, YES_NO, TitleConfig, YesNoConfig
 from llmrec.rerank.shots import draw_examples, histories_of
@@ -39,6 +39,21 @@ def test_what_was_removed_is_not_shown(context):
     catalog = context.catalog.without_items(["i0", "i4"])
     for example in draw_examples(replace(context, catalog=catalog), 3, 4):
         assert not {0, 4} & set(example.shown.tolist())
+
+
+def test_what_was_disliked_is_no_right_answer_and_not_popular(context):
+    """Of five users three end with a dislike, and what is disliked most is liked by nobody."""
+    taken = [(user, [(f"i{user}", 1.0), ("i9", -1.0), ("i5", 1.0)]) for user in range(5)]
+    rows = [(f"u{user}", item, weight) for user, some in taken for item, weight in some]
+    rows += [(f"u{user}", "i6", 0.0 if user == 0 else -1.0) for user in range(3)]
+    users, items, weights = zip(*rows, strict=True)
+    table = {"user_id": users, "item_id": items, "weight": weights}
+    some = replace(context, train=Interactions.from_table(table, context.catalog))
+    drawn = draw_examples(some, 2, 2)
+    assert {one.user for one in drawn} == {3, 4}
+    assert not {6, 9} & {item for one in drawn for item in one.shown.tolist()}
+    with pytest.raises(ConfigError, match="only 2 users"):
+        draw_examples(some, 3, 2)
 
 
 def test_too_many_are_an_error(context):

@@ -19,6 +19,7 @@ MODULES = (
     "growth",
     "injection",
     "language_model",
+    "language_model_quality",
     "memorisation",
     "prompts_page",
     "quality",

@@ -140,6 +140,12 @@ def test_an_interrupted_training_goes_on(world, catalog, tmp_path):
         np.testing.assert_allclose(part, theirs[name], rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+def test_the_model_to_start_from_is_not_written_over(world, catalog):
+    with pytest.raises(ConfigError, match="holds the model that the training starts from"):
+        tuned(world, catalog, world[0])
+    assert (world[0] / "model.safetensors").is_file()
+
+
 def test_four_bits_take_a_gpu(world, catalog, tmp_path):
     with pytest.raises(ConfigError, match="takes an NVIDIA GPU"):
         tuned(world, catalog, tmp_path / "m", quantised=True)

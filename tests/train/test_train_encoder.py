@@ -151,6 +151,13 @@ def test_an_interrupted_training_ends_as_if_nothing_had_been(trained, world, tmp
     assert read_record(out)["checks"] == pytest.approx(read_record(trained[0])["checks"])
 
 
+def test_the_model_to_start_from_is_not_written_over(world):
+    base, catalog, train, _ = world
+    with pytest.raises(ConfigError, match="holds the model that the training starts from"):
+        train_encoder(config_of(base), catalog, train, None, base)
+    assert (base / "model.safetensors").is_file()
+
+
 def test_another_training_begins_anew(world, tmp_path):
     base, catalog, train, cases = world
     out, told = tmp_path / "model", []

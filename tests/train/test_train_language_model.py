@@ -367,6 +367,19 @@ def test_a_folder_of_something_else_is_left_alone(world, tmp_path):
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
+def test_the_model_to_start_from_is_not_written_over(world, tmp_path):
+    for out in (world[0], world[0].parent):
+        with pytest.raises(ConfigError, match="holds the model that the training starts from"):
+            tuned(world, out)
+    assert (world[0] / "model.safetensors").is_file()
+
+
+def test_too_little_room_is_found_before_any_work(world, tmp_path):
+    with pytest.raises(ConfigError, match="max_tokens=256 leaves no room for a user"):
+        tuned(world, tmp_path / "m", task="listwise", template=None, max_tokens=256)
+    assert not (tmp_path / "m").exists()
+
+
 def test_nobody_with_two_interactions(world, tmp_path):
     base, catalog, *_ = world
     log = Interactions.from_table({"user_id": ["a", "b"], "item_id": ["i0", "i1"]}, catalog)
