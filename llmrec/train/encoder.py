@@ -24,7 +24,7 @@ from llmrec.train.encoder_check import RetrieverCheck
 from llmrec.train.encoder_config import EncoderConfig, TrainOptions
 from llmrec.train.encoder_mining import miner_of
 from llmrec.train.encoder_pairs import EncoderPairs, PairShape, draw_pairs, texts_of
-from llmrec.train.record import check_apart, check_report, open_record, reports, write_record
+from llmrec.train.record import check_apart, check_report, close_record, open_record, reports, write_record
 
 if TYPE_CHECKING:
     from llmrec.train.watch import Watch
@@ -175,17 +175,10 @@ def _train(run: _Run, record: dict[str, Any]) -> None:
             save_adapter(model, TextEncoder.load(config.encoder).name, run.out / "adapter")
         save_encoder(plain_copy(model), base, run.out)
     shutil.rmtree(run.out / "pretrained", ignore_errors=True)
-    before: float | None = record.setdefault("before", None)
-    done = {
-        "finished": True,
-        "pairs": len(run.pairs),
-        "steps": trainer.state.global_step,
-        "seconds": round(watch.spent(), 1),
-        "checks": scores,
-        "best": None if before is None else max([*scores, before]),
-        "settings": config.model_dump(mode="json", exclude={"encoder"}),
-    }
-    write_record(run.out, record | done)
+    count, settings = len(run.pairs), config.model_dump(mode="json", exclude={"encoder"})
+    close_record(
+        run.out, record | {"pairs": count, "settings": settings}, trainer.state.global_step, watch.spent(), scores
+    )
 
 
 def _start(run: _Run) -> Path:

@@ -25,7 +25,7 @@ from llmrec.train.encoder_mining import Alone
 from llmrec.train.language_check import RerankCheck
 from llmrec.train.language_config import LanguageModelConfig, TuningConfig
 from llmrec.train.language_examples import LanguageExamples, check_room, draw_examples, plan_batches, scorer_of
-from llmrec.train.record import check_apart, check_report, open_record, reports, write_record
+from llmrec.train.record import check_apart, check_report, close_record, open_record, reports, write_record
 
 if TYPE_CHECKING:
     from llmrec.train.watch import Watch
@@ -182,17 +182,10 @@ def _train(run: _Run, record: dict[str, Any]) -> None:
             save_module(None, run.base, run.out)
         else:
             save_module(trainer.model, run.base, run.out, adapter=run.out / "adapter")
-    before: float | None = record.setdefault("before", None)
-    done = {
-        "finished": True,
-        "cases": len(run.examples),
-        "steps": trainer.state.global_step,
-        "seconds": round(watch.spent(), 1),
-        "checks": scores,
-        "best": None if before is None else max([*scores, before]),
-        "settings": config.model_dump(mode="json", exclude={"model"}),
-    }
-    write_record(run.out, record | done)
+    count, settings = len(run.examples), config.model_dump(mode="json", exclude={"model"})
+    close_record(
+        run.out, record | {"cases": count, "settings": settings}, trainer.state.global_step, watch.spent(), scores
+    )
 
 
 def _folder(model: LanguageModel) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from llmrec.errors import ConfigError, ModelError
 if TYPE_CHECKING:
     from llmrec.train.encoder_config import ReportTo
 
-__all__ = ["check_apart", "check_report", "open_record", "read_record", "reports", "write_record"]
+__all__ = ["check_apart", "check_report", "close_record", "open_record", "read_record", "reports", "write_record"]
 
 RECORD = "training.json"
 
@@ -103,6 +104,22 @@ def write_record(out: Path, record: dict[str, Any]) -> None:
     fresh = out / f"{RECORD}.new"
     fresh.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     fresh.replace(out / RECORD)
+
+
+def close_record(out: Path, record: dict[str, Any], steps: int, seconds: float, checks: Sequence[float]) -> None:
+    """Write that a training is finished, and what came of it.
+
+    Args:
+        out: the model's folder.
+        record: what is known so far; "before" is the measure of the model it began with, or None.
+        steps: that were taken.
+        seconds: that they took.
+        checks: what the checks measured.
+    """
+    before: float | None = record.setdefault("before", None)
+    best = None if before is None else max([*checks, before])
+    done = {"finished": True, "steps": steps, "seconds": round(seconds, 1), "checks": list(checks), "best": best}
+    write_record(out, record | done)
 
 
 def check_report(report_to: ReportTo) -> None:

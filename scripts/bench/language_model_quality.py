@@ -120,12 +120,11 @@ def gather(data: Dataset, args: argparse.Namespace) -> Material:
 def _tuned_with(folder: Path) -> dict[str, Any]:
     """What a scorer must be told of how its model was tuned."""
     settings = read_record(folder)["settings"]
-    names = ("max_tokens", "item_tokens", "yes", "no", "template")
-    return {
-        name: settings[name]
-        for name in names
-        if settings.get(name) is not None and (name not in ("yes", "no") or settings["task"] == "yes_no")
-    }
+    own = {"yes_no": ("yes", "no"), "listwise": ("window",)}.get(settings["task"], ())
+    names = ("max_tokens", "item_tokens", "template", *own)
+    told = {name: settings[name] for name in names if settings.get(name) is not None}
+    # as the tuning asks: the scorer's own step may be too long for a small window
+    return told | ({"step": told["window"] // 2} if "window" in told else {})
 
 
 def measure(

@@ -250,6 +250,9 @@ def test_every_protocol(call, tmp_path):
 def test_validation_by_other_users(call, configs, bench, tmp_path, monkeypatch):
     """The fit of the test, asked what it was not trained on though it stores it for its answers."""
     (configs / "tiny-methods.toml").write_text(METHODS + '[protocols.validation]\nmethods = ["item_knn"]\n')
+    (configs / "tiny.toml").write_text(
+        (configs / "tiny.toml").read_text().replace('"hybrid"', '"hybrid"\ntuning_users = 9')
+    )
     monkeypatch.setattr(bench["_quality_cases"], "TUNED", 7)
     asked = ("--protocols", "validation", "--methods", "item_knn", "--test", "--out", tmp_path / "out")
     assert call(*asked)[2] == ["last", "last"]
@@ -257,7 +260,7 @@ def test_validation_by_other_users(call, configs, bench, tmp_path, monkeypatch):
     found = [row["tests"] for row in stored["results"] if row["protocol"] == "validation"]
     protocols = [one["reports"][name]["protocol"] for test in found for one in test.values() for name in one["reports"]]
     assert {protocol["name"] for protocol in protocols} == {"validation, other users"}
-    assert {protocol["n_users"] for protocol in protocols} == {60 - 7}
+    assert {protocol["n_users"] for protocol in protocols} == {60 - 9}  # also where only 7 were tuned on
 
 
 def test_a_killed_fit_counts_all_its_time(bench, tmp_path):
