@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from llmrec.errors import ConfigError, ModelError
+from llmrec.models._answers import Read, counted, echoed, first_tokens, said, weighed
 from llmrec.models._endpoint import Connection, Endpoint, Patience, RefusedError
 from llmrec.models.chat import Message
 from llmrec.models.language_model import Usage
@@ -200,7 +201,7 @@ class RemoteLanguageModel:
         bodies = [self._body(messages=prompt.content, max_tokens=max_new_tokens) for prompt in prompts]
         answers = self._connection.ask_all("chat/completions", bodies)
         self._count(answers)
-        return [self._part(answer, _said) for answer in answers]
+        return [self._part(answer, said) for answer in answers]
 
     def choose(self, prompts: Sequence[RemoteChat], answers: Sequence[str]) -> Float32Array:
         """How likely the model's answer begins with each of some words, with or without a space in front.
@@ -226,7 +227,7 @@ class RemoteLanguageModel:
         replies = self._connection.ask_all("chat/completions", [self._first(prompt, shown) for prompt in prompts])
         self._count(replies)
         for row, reply in enumerate(replies):
-            found[row] = _weighed(self._part(reply, _first_tokens), [answer.encode() for answer in answers])
+            found[row] = weighed(self._part(reply, first_tokens), [answer.encode() for answer in answers])
         return found
 
     def log_likelihood(
@@ -252,14 +253,14 @@ class RemoteLanguageModel:
         texts = [prompt.text for prompt in prompts]
         whole = [text + more for text, some in zip(texts, given, strict=True) for more in some]
         read = self._echo([*texts, *whole])
-        lengths, rest = [len(values) for values in read[: len(texts)]], iter(read[len(texts) :])
+        alone, rest = read[: len(texts)], iter(read[len(texts) :])
         return [
-            np.array([self._tail(next(rest)[length:], more) for more in some], dtype=np.float32)
-            for length, some in zip(lengths, given, strict=True)
+            np.array([self._tail(next(rest).behind(text, prompt), more) for more in some], dtype=np.float32)
+            for text, prompt, some in zip(texts, alone, given, strict=True)
         ]
 
     def _tail(self, values: Sequence[float | None], text: str) -> float:
-        """The sum over the tokens behind a prompt: it ends a line, so that a token ends there, whatever follows."""
+        """The sum over the tokens behind a prompt."""
         known = [value for value in values if value is not None and math.isfinite(value)]
         if len(known) < len(values) or (text and not known):
             raise ModelError(f"{self.name} at {self.url} gave no finite likelihood of a text that it read")
@@ -271,8 +272,8 @@ class RemoteLanguageModel:
         """Raise if the server does not say how likely texts are that it reads."""
         if self._echoes is None:
             try:
-                (values,) = self._echo(["One two three four."])
-                self._echoes = len(values) > 1 and None not in values[1:]
+                (read,) = self._echo(["One two three four."])
+                self._echoes = len(read.values) > 1 and None not in read.values[1:]
             except RefusedError:
                 self.generate([self.chat([Message("user", "One")])], max_new_tokens=1)  # does it know the model?
                 self._echoes = False
@@ -283,13 +284,13 @@ class RemoteLanguageModel:
                 "without"
             )
 
-    def _echo(self, texts: Sequence[str]) -> list[list[float | None]]:
-        """Log-likelihoods of the tokens of texts, each after those before it; None for a first one."""
+    def _echo(self, texts: Sequence[str]) -> list[Read]:
+        """What the server says of the tokens of texts."""
         # a token more than was read has to be said: some servers take 0 for "as many as fit"
         bodies = [self._body(prompt=text, max_tokens=1, echo=True, logprobs=1) for text in texts]
         answers = self._connection.ask_all("completions", bodies)
         self._count(answers)
-        return [self._part(answer, _echoed) for answer in answers]
+        return [self._part(answer, echoed) for answer in answers]
 
     def _find_shown(self, prompt: RemoteChat) -> int:
         """How many likely first tokens the server gives; raise if none."""
@@ -311,7 +312,7 @@ class RemoteLanguageModel:
         except RefusedError:
             return False
         self._count([reply])
-        return bool(self._part(reply, _first_tokens))
+        return bool(self._part(reply, first_tokens))
 
     def _first(self, prompt: RemoteChat, shown: int) -> dict[str, Any]:
         return self._body(messages=prompt.content, max_tokens=1, logprobs=True, top_logprobs=shown)
@@ -330,7 +331,7 @@ class RemoteLanguageModel:
 
     def _count(self, answers: Sequence[dict[str, Any]]) -> None:
         for answer in answers:
-            read, said = self._part(answer, _counted)
+            read, said = self._part(answer, counted)
             with self._lock:
                 self._usage = _sum(self._usage, Usage(prompts=read, read=read, said=said))
 
@@ -341,48 +342,3 @@ def _sum(first: Usage, second: Usage) -> Usage:
 
 def _tokens(text: str) -> int:
     return -(-len(text.encode()) // BYTES)
-
-
-def _said(answer: dict[str, Any]) -> str:
-    return str(answer["choices"][0]["message"]["content"] or "")
-
-
-def _counted(answer: dict[str, Any]) -> tuple[int, int]:
-    """Tokens read and said; 0 where the server does not count."""
-    counts = answer.get("usage") or {}
-    return int(counts.get("prompt_tokens") or 0), int(counts.get("completion_tokens") or 0)
-
-
-def _echoed(answer: dict[str, Any]) -> list[float | None]:
-    """Log-likelihoods of the tokens that were read."""
-    values = (answer["choices"][0].get("logprobs") or {}).get("token_logprobs") or []
-    said = (answer.get("usage") or {}).get("completion_tokens")
-    read = len(values) - (1 if said is None else int(said))
-    return [None if value is None else float(value) for value in values[: max(0, read)]]
-
-
-def _first_tokens(answer: dict[str, Any]) -> list[tuple[bytes, float]]:
-    """The likeliest first tokens of an answer, without spaces around, and their log-likelihoods; none if not given."""
-    content = (answer["choices"][0].get("logprobs") or {}).get("content") or [{}]
-    shown = content[0].get("top_logprobs") or []
-    return [(_bytes_of(one).strip(), float(one["logprob"])) for one in shown]
-
-
-def _bytes_of(token: dict[str, Any]) -> bytes:
-    """A token's bytes: of a part of a letter, its text says nothing."""
-    return bytes(token["bytes"]) if token.get("bytes") else str(token["token"]).encode()
-
-
-def _weighed(tokens: Sequence[tuple[bytes, float]], answers: Sequence[bytes]) -> list[float]:
-    """Log-likelihood of each answer, by the first tokens that begin it and no other one."""
-    mine: dict[int, list[float]] = {place: [] for place in range(len(answers))}
-    for token, value in tokens:
-        begun = [place for place, answer in enumerate(answers) if answer == token] or [
-            place for place, answer in enumerate(answers) if token and answer.startswith(token)
-        ]
-        if len(begun) == 1:
-            mine[begun[0]].append(value)
-    if not any(mine.values()):
-        return [math.nan] * len(answers)
-    least = min(value for _, value in tokens)
-    return [float(np.logaddexp.reduce(values)) if values else least for values in mine.values()]

@@ -19,7 +19,6 @@ from llmrec.models import (
     Placement,
     RemoteLanguageModel,
     _endpoint,
-    open_chat_model,
     remote_model,
     without_control,
 )
@@ -191,6 +190,24 @@ def test_whole_answers_are_as_likely_as_here(server, local):
     np.testing.assert_allclose(ended[0], expected, atol=1e-3)
 
 
+def echo(values, starts=None):
+    told = {"token_logprobs": values} | ({"text_offset": starts} if starts else {})
+    usage = {"prompt_tokens": len(values) - 1, "completion_tokens": 1}
+    return json.dumps({"choices": [{"text": "x", "logprobs": told}], "usage": usage}).encode()
+
+
+def test_where_tokens_begin_says_what_stands_behind_a_prompt(server):
+    model = remote(server, patience=Patience(concurrency=1))
+    prompt = prompts_of(model)[-1]
+    assert prompt.text == "Heat\n\n", "two line ends are one token alone, and two before a word, as GPT-2 has them"
+    whole = [None, -1.0, -2.0, -4.0, -8.0]
+    for starts, expected in ((None, -6.0), ([0, 4, 5, 6, 7], -4.0), ([0, 4, 5], -6.0)):
+        answers = [echo([None, -1.0, -8.0]), echo([None, -3.0, -8.0], [0, 4, 6]), echo(whole, starts)]
+        server.failures = [(200, {}, body, 0.0) for body in answers[0 if model._echoes is None else 1 :]]
+        (found,) = model.log_likelihood([prompt], [["Z"]])
+        assert found.tolist() == [expected]
+
+
 def test_what_a_server_cannot_do_is_asked_once(server):
     server.echoes, server.lists = False, 0
     model = remote(server)
@@ -360,50 +377,6 @@ class TestKeys:
         with pytest.raises(ConfigError, match="entry 2 of LLMREC_ENDPOINTS") as error:
             model.generate(prompts_of(model)[:1], max_new_tokens=1)
         assert SECRET not in str(error.value)
-
-
-class TestPlaces:
-    @pytest.mark.parametrize(
-        "url", ["", "localhost:8000", "ftp://host/v1", "http://", "http://a b/v1", "http://h:x/", "http://a%62/v1"]
-    )
-    def test_what_is_no_url(self, url):
-        with pytest.raises(ConfigError, match="the URL of a server is"):
-            RemoteLanguageModel(url, "tiny")
-
-    @pytest.mark.parametrize("url", ["http://me:word@host/v1", "https://host/v1?key=word"])
-    def test_no_secret_in_a_url(self, url):
-        with pytest.raises(ConfigError, match="server host may hold no name, password or query") as error:
-            RemoteLanguageModel(url, "tiny")
-        assert "word@" not in str(error.value)
-        assert "=word" not in str(error.value)
-
-    def test_url_and_name_in_one(self):
-        model = open_chat_model("HTTPS://Host.Example:443/v1/#org/name", max_tokens=99)
-        assert (model.url, model.name, model.max_tokens) == ("https://host.example/v1", "org/name", 99)
-        with pytest.raises(ConfigError, match="needs a name"):
-            open_chat_model("http://host/v1")
-        with pytest.raises(ConfigError, match="opened by RemoteLanguageModel"):
-            LanguageModel.load("http://host/v1#name")
-        with pytest.raises(ConfigError, match="max_tokens=1 is out of range"):
-            open_chat_model("http://host/v1#name", max_tokens=1)
-        with pytest.raises(ConfigError, match="timeout=0"):
-            Patience(timeout=0)
-
-    def test_a_bundle_from_elsewhere_asks_no_server_that_is_not_listed(self, monkeypatch):
-        monkeypatch.setattr(_endpoint, "PAUSE", 0.001)
-        monkeypatch.delenv("LLMREC_ENDPOINTS", raising=False)
-        foreign = open_chat_model("http://192.0.2.1:9/v1#tiny", stored={})
-        with pytest.raises(ConfigError, match=r"list it: export LLMREC_ENDPOINTS=http://192.0.2.1:9"):
-            foreign.generate(prompts_of(foreign), max_new_tokens=1)
-        here = RemoteLanguageModel.load("http://127.0.0.1:9/v1#tiny", own_choice=False)
-        here._connection.patience = Patience(retries=0)
-        for listed in (None, "http://127.0.0.1:9"):
-            if listed:
-                monkeypatch.setenv("LLMREC_ENDPOINTS", listed)
-            with pytest.raises(ModelError, match="cannot reach"):
-                here.generate(prompts_of(here), max_new_tokens=1)
-        with pytest.raises(ModelError, match="holds no files of the language model"):
-            open_chat_model("smollm2", stored={})
 
 
 def test_lengths_are_about_right(server, local):
