@@ -29,16 +29,17 @@ class Read:
 
     Attributes:
         values: natural log-likelihood of each after those before it; None for a first one.
-        starts: where each begins, in letters of the text; empty where the server does not say it.
+        starts: where each begins and where the last one ends, in letters; empty where the server does not say it.
     """
 
     values: list[float | None]
     starts: list[int]
 
-    def behind(self, prompt: str, alone: Read) -> list[float | None]:
-        """Those behind a prompt that ends a line: a token ends there, but alone it may have fewer tokens than here."""
-        if self.starts:
-            return [value for value, start in zip(self.values, self.starts, strict=True) if start >= len(prompt)]
+    def behind(self, prompt: str, more: str, alone: Read) -> list[float | None]:
+        """Those of `more`, behind a prompt that ends a line: a token ends there, but alone it may have fewer."""
+        # a server that counts other letters (of a token in front, of parts of letters) is not asked where tokens begin
+        if self.starts and self.starts[-1] == len(prompt) + len(more):
+            return [value for value, start in zip(self.values, self.starts, strict=False) if start >= len(prompt)]
         return self.values[len(alone.values) :]
 
 
@@ -48,9 +49,9 @@ def echoed(answer: dict[str, Any]) -> Read:
     values = told.get("token_logprobs") or []
     more = (answer.get("usage") or {}).get("completion_tokens")
     read = max(0, len(values) - (1 if more is None else int(more)))
-    starts = [int(start) for start in (told.get("text_offset") or [])[:read]]
+    starts = [int(start) for start in (told.get("text_offset") or [])[: read + 1]]
     found = [None if value is None else float(value) for value in values[:read]]
-    return Read(found, starts if len(starts) == len(found) else [])
+    return Read(found, starts if len(starts) == read + 1 else [])
 
 
 def first_tokens(answer: dict[str, Any]) -> list[tuple[bytes, float]]:

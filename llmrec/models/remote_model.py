@@ -255,7 +255,7 @@ class RemoteLanguageModel:
         read = self._echo([*texts, *whole])
         alone, rest = read[: len(texts)], iter(read[len(texts) :])
         return [
-            np.array([self._tail(next(rest).behind(text, prompt), more) for more in some], dtype=np.float32)
+            np.array([self._tail(next(rest).behind(text, more, prompt), more) for more in some], dtype=np.float32)
             for text, prompt, some in zip(texts, alone, given, strict=True)
         ]
 

@@ -201,7 +201,8 @@ def test_where_tokens_begin_says_what_stands_behind_a_prompt(server):
     prompt = prompts_of(model)[-1]
     assert prompt.text == "Heat\n\n", "two line ends are one token alone, and two before a word, as GPT-2 has them"
     whole = [None, -1.0, -2.0, -4.0, -8.0]
-    for starts, expected in ((None, -6.0), ([0, 4, 5, 6, 7], -4.0), ([0, 4, 5], -6.0)):
+    shifted = [0, 7, 8, 9, 10]  # as if a token in front had three letters
+    for starts, expected in ((None, -6.0), ([0, 4, 5, 6, 7], -4.0), ([0, 4, 5], -6.0), (shifted, -6.0)):
         answers = [echo([None, -1.0, -8.0]), echo([None, -3.0, -8.0], [0, 4, 6]), echo(whole, starts)]
         server.failures = [(200, {}, body, 0.0) for body in answers[0 if model._echoes is None else 1 :]]
         (found,) = model.log_likelihood([prompt], [["Z"]])

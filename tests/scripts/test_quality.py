@@ -352,3 +352,12 @@ def test_an_ablation_may_add_a_retriever(bench, configs):
     methods = {method.name: method for method in bench["_quality_methods"].read_methods("tiny", configs)}
     assert methods["more"].config["stages"][0]["retrievers"]["transition"] == {"window": 3}
     assert "transition" not in methods["ours"].config["stages"][0]["retrievers"]
+
+
+def test_the_pipeline_with_a_language_model_begins_as_the_one_it_is_compared_with():
+    configs = BENCH / "configs"
+    plain, more = (tomllib.loads((configs / f"ml-100k{end}.toml").read_text()) for end in ("", "-language-model"))
+    (first,) = plain["stages"]
+    assert more["stages"][0] == first | {"keep": 20}
+    assert list(more["stages"][1]["scorers"]) == ["yes_no"]
+    llmrec.Config.from_dict(more)
