@@ -18,6 +18,8 @@
 
 from __future__ import annotations
 
+from llmrec.errors import LlmrecError
+
 __all__ = [
     "BadRequest",
     "Broken",
@@ -34,7 +36,7 @@ __all__ = [
 ]
 
 
-class Problem(Exception):
+class Problem(LlmrecError):  # noqa: N818 - the word of RFC 9457
     """Something the service refuses to do, or cannot do now.
 
     Attributes:

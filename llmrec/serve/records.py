@@ -40,7 +40,7 @@ class NewEvent:
         kind: "view", "buy", ... as the log of the bundle names them, or one of `ACTIONS`.
         time: seconds since the epoch; None: now, as the service's clock says.
         rating: how it was rated; None: not at all.
-        event_id: the caller's own id of it, unique; None: the service makes one. An id that is there already is a repeat.
+        event_id: the caller's own id of it, unique; None: the service makes one. An id that is there is a repeat.
         impression_id: the list on which it was done; None: elsewhere.
         place: 1-based place in that list; None: unknown.
     """
