@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from llmrec import __version__
 from llmrec.cli.assets import assets
+from llmrec.cli.bulk import bulk
 from llmrec.cli.compare import compare
 from llmrec.cli.config import schema, show
 from llmrec.cli.data import check, describe, split
@@ -59,7 +60,7 @@ class Entry:
 
 
 START, DATA, MAKE = "Start here", "Data and configuration", "Make a recommender"
-ASK, JUDGE, LOOK = "Ask a recommender", "Judge recommenders", "Look closer"
+ASK, SERVE, JUDGE, LOOK = "Ask a recommender", "Serve", "Judge recommenders", "Look closer"
 
 ENTRIES = (
     Entry(demo, START, "llmrec demo", runs_models=True),
@@ -102,6 +103,7 @@ ENTRIES = (
     Entry(explain, ASK, "llmrec explain --bundle bundles/shop --users 42 --k 3", runs_models=True),
     Entry(similar, ASK, "llmrec similar --bundle bundles/shop 318 50", runs_models=True),
     Entry(search, ASK, "llmrec search --bundle bundles/shop 'a slow western'", runs_models=True),
+    Entry(bulk, SERVE, "llmrec bulk interactions log.jsonl --url http://localhost:8080"),
     Entry(
         evaluate,
         JUDGE,
