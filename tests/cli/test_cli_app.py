@@ -26,6 +26,7 @@ PANELS = {
     "Make a recommender": ["fit", "train", "tune", "items", "push"],
     "Ask a recommender": ["recommend", "explain", "similar", "search"],
     "Judge recommenders": ["evaluate", "compare"],
+    "Run a service": ["experiment"],
     "Look closer": ["prompt", "assets"],
 }
 COMMANDS = [command for panel in PANELS.values() for command in panel]
