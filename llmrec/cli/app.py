@@ -19,6 +19,10 @@ from llmrec.cli.data import check, describe, split
 from llmrec.cli.demo import demo
 from llmrec.cli.doctor import doctor
 from llmrec.cli.evaluate import evaluate
+from llmrec.cli.experiment import create as create_experiment
+from llmrec.cli.experiment import list_experiments
+from llmrec.cli.experiment import report as report_experiment
+from llmrec.cli.experiment import stop as stop_experiment
 from llmrec.cli.explain import explain
 from llmrec.cli.fit import fit
 from llmrec.cli.items import add, change, delete
@@ -60,7 +64,7 @@ class Entry:
 
 
 START, DATA, MAKE = "Start here", "Data and configuration", "Make a recommender"
-ASK, SERVE, JUDGE, LOOK = "Ask a recommender", "Serve", "Judge recommenders", "Look closer"
+ASK, SERVE, JUDGE, LOOK = "Ask a recommender", "Run a service", "Judge recommenders", "Look closer"
 
 ENTRIES = (
     Entry(demo, START, "llmrec demo", runs_models=True),
@@ -111,6 +115,24 @@ ENTRIES = (
         runs_models=True,
     ),
     Entry(compare, JUDGE, "llmrec compare reports/shop peer.parquet --dataset ml-100k", runs_models=True),
+    Entry(
+        create_experiment,
+        SERVE,
+        "llmrec experiment create titles --variant old=default --variant new=tuned --store store.sqlite",
+        group="experiment",
+        name="create",
+    ),
+    Entry(list_experiments, SERVE, "llmrec experiment list --store store.sqlite", group="experiment", name="list"),
+    Entry(
+        stop_experiment, SERVE, "llmrec experiment stop titles --store store.sqlite", group="experiment", name="stop"
+    ),
+    Entry(
+        report_experiment,
+        SERVE,
+        "llmrec experiment report titles --store store.sqlite",
+        group="experiment",
+        name="report",
+    ),
     Entry(list_prompts, LOOK, "llmrec prompt list --kind user", group="prompt", name="list"),
     Entry(show_prompt, LOOK, "llmrec prompt show user/recent", group="prompt", name="show"),
     Entry(render, LOOK, "llmrec prompt render user/recent --dataset ml-100k --user 42", group="prompt"),
@@ -140,6 +162,7 @@ GROUPS = {
     "data": "Check data, describe them, and split them for other libraries.",
     "train": "Train the models a pipeline is made of.",
     "items": "Add, change and delete items of a saved bundle, without training.",
+    "experiment": "Compare pipelines on the people of a service, and look at any time without harm.",
     "prompt": "Look at templates, write new ones, and find out which is better and whether that is real.",
     "config": "Show the configuration a command would use, and what may stand in one.",
 }

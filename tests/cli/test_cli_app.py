@@ -27,6 +27,7 @@ PANELS = {
     "Ask a recommender": ["recommend", "explain", "similar", "search"],
     "Serve": ["bulk"],
     "Judge recommenders": ["evaluate", "compare"],
+    "Run a service": ["experiment"],
     "Look closer": ["prompt", "assets"],
 }
 COMMANDS = [command for panel in PANELS.values() for command in panel]
