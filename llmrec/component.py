@@ -29,6 +29,7 @@ __all__ = [
     "FitContext",
     "Forgets",
     "HoldsItems",
+    "Learns",
     "Proposes",
     "Role",
     "Saves",
@@ -92,6 +93,37 @@ class Forgets(Protocol):
 
         Args:
             items: Bool[n_items], True for the items to forget.
+        """
+
+
+@runtime_checkable
+class Learns(Protocol):
+    """Can be brought up to date with what users did since it was fitted, without being fitted again.
+
+    What comes out is what fitting the same settings on the whole log, as it is then, gives, but for the rounding of
+    sums; the work goes with what changed and the items it touches, not with the log.
+    """
+
+    @property
+    def learns(self) -> bool:
+        """Whether it does; of a class that some models share, those of them that cannot say so here."""
+
+    def with_counts(self, log: Interactions) -> Self:
+        """Return the same component with what it needs to learn and does not keep in its state.
+
+        Called once, before the first `learning`; takes about as long as fitting. Without it, or where the counts would
+        not fit into memory, a component that needs them stays as it is when it should learn.
+
+        Args:
+            log: what it was fitted on; its catalog may have grown since.
+        """
+
+    def learning(self, before: Interactions, after: Interactions) -> Self:
+        """Return the component as it is after users did more; the old one stays as it is.
+
+        Args:
+            before: all that some users had done, over the catalog as it is now.
+            after: all that the same users, in the same order, have done now. Of all others nothing changed.
         """
 
 

@@ -33,6 +33,7 @@ from llmrec.cli.prompt_compare import compare_prompts, search_prompts
 from llmrec.cli.prompt_render import render
 from llmrec.cli.push import push
 from llmrec.cli.recommend import recommend
+from llmrec.cli.refit import refit
 from llmrec.cli.runtime import with_runtime
 from llmrec.cli.search import search, similar
 from llmrec.cli.train import encoder, pretrain
@@ -102,6 +103,7 @@ ENTRIES = (
         runs_models=True,
     ),
     Entry(delete, MAKE, "llmrec items delete --bundle bundles/shop 318 50", group="items"),
+    Entry(refit, MAKE, "llmrec refit bundles/shop --store shop.sqlite --out bundles/shop-new", runs_models=True),
     Entry(push, MAKE, "llmrec push bundles/shop my-name/shop --dry-run"),
     Entry(recommend, ASK, "llmrec recommend --bundle bundles/shop --users 42 --wish 'a heist'", runs_models=True),
     Entry(explain, ASK, "llmrec explain --bundle bundles/shop --users 42 --k 3", runs_models=True),

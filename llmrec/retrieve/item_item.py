@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -10,14 +11,15 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from llmrec.component import ComponentConfig
-from llmrec.data import Catalog
+from llmrec.data import Catalog, Interactions
 from llmrec.retrieve.base import recency_matrix
 from llmrec.retrieve.best import descending_bits, rank_ties
 from llmrec.retrieve.reading import AllScores, Read, best_in_blocks, score_in_blocks
+from llmrec.retrieve.ridge import known_items
 from llmrec.retrieve.sparse import dense_product, mark_no_evidence
 from llmrec.types import BoolArray, Float32Array, Int32Array, Queries, Ranking, State
 
-__all__ = ["ItemItem", "ReadsHistory", "keep_highest", "keep_strongest", "load_item_item"]
+__all__ = ["Counter", "ItemItem", "PairCounts", "ReadsHistory", "keep_highest", "keep_strongest", "load_item_item"]
 
 BLOCK = 1024
 """Columns of a dense matrix that are cut at once."""
@@ -34,6 +36,21 @@ class ReadsHistory(Protocol):
         """Return all settings as JSON values."""
 
 
+class PairCounts(Protocol):
+    """What sparse weights are made of: sums over users, to which more can be added."""
+
+    @property
+    def weights(self) -> sp.csr_matrix:
+        """Float32 CSR [n_items, n_items], as `ItemItem` reads them."""
+
+    def learning(self, before: Interactions, after: Interactions, tie_order: NDArray[np.uint64]) -> Self:
+        """Return the same with what some users did since; see `Learns.learning`."""
+
+
+Counter = Callable[[Interactions, Any, Any], "PairCounts | None"]
+"""Given a log, settings, and the weights fitted on it, counts what they are made of; None if that would not fit."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ItemItem:
     """Scores an item by the recency-weighted sum of its weights from the items of the history.
@@ -48,6 +65,8 @@ class ItemItem:
         active: Bool[n_items], False for deleted items.
         tie_order: UInt64[n_items].
         forgotten: Bool[n_items], True for items that count as new, in histories too; None: there are none.
+        counter: how to count what the weights are made of; None: they do not learn.
+        counts: what they are made of, once it was counted; not saved.
     """
 
     component: str
@@ -58,6 +77,8 @@ class ItemItem:
     active: BoolArray
     tie_order: NDArray[np.uint64]
     forgotten: BoolArray | None = None
+    counter: Counter | None = None
+    counts: PairCounts | None = None
 
     def retrieve(self, queries: Queries, k: int) -> Ranking:
         """Return the k best items per query; none for a query without a usable history."""
@@ -81,6 +102,22 @@ class ItemItem:
         """Return the same model without evidence on some items; histories are read as if these were not in them."""
         forgotten = items if self.forgotten is None else self.forgotten | items
         return replace(self, known=self.known & ~items, forgotten=forgotten)
+
+    @property
+    def learns(self) -> bool:
+        """Whether it learns from what users do: where weights are made of counts."""
+        return self.counter is not None
+
+    def with_counts(self, log: Interactions) -> Self:
+        """Return the same model with the counts of its log, if they fit into memory."""
+        return self if self.counter is None else replace(self, counts=self.counter(log, self.config, self.weights))
+
+    def learning(self, before: Interactions, after: Interactions) -> Self:
+        """Return the model with what users did since; without counts, itself. New items are learned as others are."""
+        if self.counts is None:
+            return self
+        counts = self.counts.learning(before, after, self.tie_order)
+        return replace(self, counts=counts, weights=counts.weights, known=self.known | known_items(after))
 
     def state(self) -> State:
         """Return the weights and settings."""
@@ -115,7 +152,12 @@ class ItemItem:
 
 
 def load_item_item(
-    component: str, settings: type[ComponentConfig], name: str, state: State, catalog: Catalog
+    component: str,
+    settings: type[ComponentConfig],
+    name: str,
+    state: State,
+    catalog: Catalog,
+    counter: Counter | None = None,
 ) -> ItemItem:
     """Bring a model back from `ItemItem.state`.
 
@@ -125,6 +167,7 @@ def load_item_item(
         name: the score column.
         state: what was saved; that of an item-kNN of before there was this class does not hold `known`.
         catalog: all items.
+        counter: see `ItemItem`.
     """
     arrays = state.arrays
     weights = _weights(arrays)
@@ -132,7 +175,7 @@ def load_item_item(
     known = np.zeros(len(catalog), dtype=np.bool_)
     known[: len(trained)] = trained
     config: Any = settings.model_validate(state.config)
-    return ItemItem(component, name, config, weights, known, catalog.active, catalog.tie_order)
+    return ItemItem(component, name, config, weights, known, catalog.active, catalog.tie_order, counter=counter)
 
 
 def _arrays(weights: Float32Array | sp.csr_matrix) -> dict[str, NDArray[Any]]:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["available_memory"]
+__all__ = ["affordable", "available_memory"]
+
+SHARE = 4
+"""Counts that are kept beside a model may take one part of so many of what is free."""
+
+
+def affordable(entries: int) -> bool:
+    """Whether so many entries of a Float64 CSR matrix fit well into the memory that is free."""
+    free = available_memory()
+    return free is None or 12 * entries * SHARE <= free
 
 
 def available_memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:

@@ -23,7 +23,7 @@ from llmrec.cli.output import print_rows, results
 PANELS = {
     "Start here": ["demo", "doctor"],
     "Data and configuration": ["data", "config"],
-    "Make a recommender": ["fit", "train", "tune", "items", "push"],
+    "Make a recommender": ["fit", "train", "tune", "items", "refit", "push"],
     "Ask a recommender": ["recommend", "explain", "similar", "search"],
     "Serve": ["bulk"],
     "Judge recommenders": ["evaluate", "compare"],

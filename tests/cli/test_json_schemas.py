@@ -174,6 +174,7 @@ RUNS = {
     "items-add": ["items add --bundle {grown} --id new --field title=Zoo"],
     "items-change": ["items change --bundle {grown} --id i1 --field title=Zoo"],
     "items-delete": ["items delete --bundle {grown} i2"],
+    "refit": ["refit {text} --store {new}/store.sqlite --out {new}/refitted --deploy default"],
     "push": ["push {text} my-name/shop --dry-run"],
 }
 ALL = [(name, line) for name, lines in RUNS.items() for line in lines]
