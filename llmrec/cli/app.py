@@ -21,6 +21,8 @@ from llmrec.cli.evaluate import evaluate
 from llmrec.cli.explain import explain
 from llmrec.cli.fit import fit
 from llmrec.cli.items import add, change, delete
+from llmrec.cli.key import add as add_key
+from llmrec.cli.key import list_keys, revoke
 from llmrec.cli.prompt import check as check_prompt
 from llmrec.cli.prompt import diff, list_prompts, new
 from llmrec.cli.prompt import show as show_prompt
@@ -30,6 +32,7 @@ from llmrec.cli.push import push
 from llmrec.cli.recommend import recommend
 from llmrec.cli.runtime import with_runtime
 from llmrec.cli.search import search, similar
+from llmrec.cli.serve import serve
 from llmrec.cli.train import encoder, pretrain
 from llmrec.cli.train_language import language_model, preferences
 from llmrec.cli.tune import tune
@@ -59,7 +62,7 @@ class Entry:
 
 
 START, DATA, MAKE = "Start here", "Data and configuration", "Make a recommender"
-ASK, JUDGE, LOOK = "Ask a recommender", "Judge recommenders", "Look closer"
+ASK, SERVE, JUDGE, LOOK = "Ask a recommender", "Serve", "Judge recommenders", "Look closer"
 
 ENTRIES = (
     Entry(demo, START, "llmrec demo", runs_models=True),
@@ -102,6 +105,10 @@ ENTRIES = (
     Entry(explain, ASK, "llmrec explain --bundle bundles/shop --users 42 --k 3", runs_models=True),
     Entry(similar, ASK, "llmrec similar --bundle bundles/shop 318 50", runs_models=True),
     Entry(search, ASK, "llmrec search --bundle bundles/shop 'a slow western'", runs_models=True),
+    Entry(serve, SERVE, "llmrec serve bundles/shop --store shop.sqlite", runs_models=True),
+    Entry(add_key, SERVE, "llmrec key add shop-front --scope feedback --store shop.sqlite", group="key", name="add"),
+    Entry(list_keys, SERVE, "llmrec key list --store shop.sqlite", group="key", name="list"),
+    Entry(revoke, SERVE, "llmrec key revoke k3f9 --store shop.sqlite", group="key"),
     Entry(
         evaluate,
         JUDGE,
@@ -138,6 +145,7 @@ GROUPS = {
     "data": "Check data, describe them, and split them for other libraries.",
     "train": "Train the models a pipeline is made of.",
     "items": "Add, change and delete items of a saved bundle, without training.",
+    "key": "Make, list and revoke the keys that open the service.",
     "prompt": "Look at templates, write new ones, and find out which is better and whether that is real.",
     "config": "Show the configuration a command would use, and what may stand in one.",
 }

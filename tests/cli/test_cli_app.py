@@ -25,6 +25,7 @@ PANELS = {
     "Data and configuration": ["data", "config"],
     "Make a recommender": ["fit", "train", "tune", "items", "push"],
     "Ask a recommender": ["recommend", "explain", "similar", "search"],
+    "Serve": ["serve", "key"],
     "Judge recommenders": ["evaluate", "compare"],
     "Look closer": ["prompt", "assets"],
 }
