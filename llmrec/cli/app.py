@@ -26,6 +26,8 @@ from llmrec.cli.experiment import stop as stop_experiment
 from llmrec.cli.explain import explain
 from llmrec.cli.fit import fit
 from llmrec.cli.items import add, change, delete
+from llmrec.cli.key import add as add_key
+from llmrec.cli.key import list_keys, revoke
 from llmrec.cli.prompt import check as check_prompt
 from llmrec.cli.prompt import diff, list_prompts, new
 from llmrec.cli.prompt import show as show_prompt
@@ -36,6 +38,7 @@ from llmrec.cli.recommend import recommend
 from llmrec.cli.refit import refit
 from llmrec.cli.runtime import with_runtime
 from llmrec.cli.search import search, similar
+from llmrec.cli.serve import serve
 from llmrec.cli.train import encoder, pretrain
 from llmrec.cli.train_language import language_model, preferences
 from llmrec.cli.tune import tune
@@ -109,14 +112,11 @@ ENTRIES = (
     Entry(explain, ASK, "llmrec explain --bundle bundles/shop --users 42 --k 3", runs_models=True),
     Entry(similar, ASK, "llmrec similar --bundle bundles/shop 318 50", runs_models=True),
     Entry(search, ASK, "llmrec search --bundle bundles/shop 'a slow western'", runs_models=True),
+    Entry(serve, SERVE, "llmrec serve bundles/shop --store shop.sqlite", runs_models=True),
+    Entry(add_key, SERVE, "llmrec key add shop-front --scope feedback --store shop.sqlite", group="key", name="add"),
+    Entry(list_keys, SERVE, "llmrec key list --store shop.sqlite", group="key", name="list"),
+    Entry(revoke, SERVE, "llmrec key revoke k3f9 --store shop.sqlite", group="key"),
     Entry(bulk, SERVE, "llmrec bulk interactions log.jsonl --url http://localhost:8080"),
-    Entry(
-        evaluate,
-        JUDGE,
-        "llmrec evaluate --bundle bundles/shop --items items.csv --interactions log.csv",
-        runs_models=True,
-    ),
-    Entry(compare, JUDGE, "llmrec compare reports/shop peer.parquet --dataset ml-100k", runs_models=True),
     Entry(
         create_experiment,
         SERVE,
@@ -135,6 +135,13 @@ ENTRIES = (
         group="experiment",
         name="report",
     ),
+    Entry(
+        evaluate,
+        JUDGE,
+        "llmrec evaluate --bundle bundles/shop --items items.csv --interactions log.csv",
+        runs_models=True,
+    ),
+    Entry(compare, JUDGE, "llmrec compare reports/shop peer.parquet --dataset ml-100k", runs_models=True),
     Entry(list_prompts, LOOK, "llmrec prompt list --kind user", group="prompt", name="list"),
     Entry(show_prompt, LOOK, "llmrec prompt show user/recent", group="prompt", name="show"),
     Entry(render, LOOK, "llmrec prompt render user/recent --dataset ml-100k --user 42", group="prompt"),
@@ -164,6 +171,7 @@ GROUPS = {
     "data": "Check data, describe them, and split them for other libraries.",
     "train": "Train the models a pipeline is made of.",
     "items": "Add, change and delete items of a saved bundle, without training.",
+    "key": "Make, list and revoke the keys that open the service.",
     "experiment": "Compare pipelines on the people of a service, and look at any time without harm.",
     "prompt": "Look at templates, write new ones, and find out which is better and whether that is real.",
     "config": "Show the configuration a command would use, and what may stand in one.",

@@ -25,9 +25,8 @@ PANELS = {
     "Data and configuration": ["data", "config"],
     "Make a recommender": ["fit", "train", "tune", "items", "refit", "push"],
     "Ask a recommender": ["recommend", "explain", "similar", "search"],
-    "Serve": ["bulk"],
+    "Run a service": ["serve", "key", "bulk", "experiment"],
     "Judge recommenders": ["evaluate", "compare"],
-    "Run a service": ["experiment"],
     "Look closer": ["prompt", "assets"],
 }
 COMMANDS = [command for panel in PANELS.values() for command in panel]

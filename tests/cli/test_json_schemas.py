@@ -175,6 +175,8 @@ RUNS = {
     "items-change": ["items change --bundle {grown} --id i1 --field title=Zoo"],
     "items-delete": ["items delete --bundle {grown} i2"],
     "refit": ["refit {text} --store {new}/store.sqlite --out {new}/refitted --deploy default"],
+    "key-add": ["key add shop --scope feedback --store {new}/keys.sqlite"],
+    "key-list": ["key list --store {new}/keys.sqlite"],
     "push": ["push {text} my-name/shop --dry-run"],
 }
 ALL = [(name, line) for name, lines in RUNS.items() for line in lines]
