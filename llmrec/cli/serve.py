@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -80,33 +80,18 @@ def serve(
     """Serve bundles over HTTP, with a web page; learn from what people do. Ctrl-C or SIGTERM stops it in order."""
     given = {"store": store, "host": host, "port": port, "page": False if no_page else None}
     settings = read_config(config, bundle, alias or (), {name: v for name, v in given.items() if v is not None})
-    if settings.port == 0:
-        settings = settings.model_copy(update={"port": _free_port(settings.host)})
     from llmrec.serve.app import run
 
-    _announce(settings, as_json)
-    run(settings)
+    run(settings, partial(_announce, settings.page, as_json))
 
 
-def _announce(settings: ServeConfig, as_json: bool) -> None:
-    """Say where, before the pipelines are loaded: until then the service answers that it is not ready."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"http://{host}:{settings.port}"
+def _announce(page: bool, as_json: bool, address: str) -> None:
+    """Say where, now that requests are answered."""
     if as_json:
-        print_json({"url": f"{url}/v1", "page": f"{url}/" if settings.page else None})
+        print_json({"url": f"{address}/v1", "page": f"{address}/" if page else None})
         sys.stdout.flush()
-    page = f", page at {url}/" if settings.page else ""
-    typer.echo(f"serving at {url}/v1{page} (Ctrl-C stops)", err=True)
-
-
-def _free_port(host: str) -> int:
-    """A port that nobody listens at."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
-        try:
-            found.bind((host, 0))
-        except OSError as error:
-            raise ConfigError(f"cannot listen at {host}: {error.strerror or error}") from error
-        return int(found.getsockname()[1])
+    shown = f", page at {address}/" if page else ""
+    typer.echo(f"serving at {address}/v1{shown} (Ctrl-C stops)", err=True)
 
 
 def read_config(file: Path | None, bundle: Path | None, aliases: Sequence[str], given: dict[str, Any]) -> ServeConfig:

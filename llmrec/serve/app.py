@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import cache
 from importlib import import_module
@@ -23,7 +23,7 @@ from llmrec.serve.http import Door, Edge, EdgeSettings, Gate, KeyCache, add_hand
 from llmrec.serve.http.cursor import Cursors
 from llmrec.serve.http.logs import set_up_logs
 from llmrec.serve.http.metrics import HttpMetrics
-from llmrec.serve.http.server import serve
+from llmrec.serve.http.server import listen, serve
 from llmrec.serve.problems import Conflict
 
 if TYPE_CHECKING:
@@ -69,8 +69,12 @@ def create_app(service: Service) -> FastAPI:
     return app
 
 
-def run(config: ServeConfig) -> None:
+def run(config: ServeConfig, tell: Callable[[str], None]) -> None:
     """Serve until a signal stops the process; returns when what was accepted has been answered.
+
+    Args:
+        config: what to serve, and where.
+        tell: called with the address, such as "http://127.0.0.1:8080", once requests are answered.
 
     Raises:
         LlmrecError: the service cannot start.
@@ -78,8 +82,12 @@ def run(config: ServeConfig) -> None:
     from llmrec.serve.service import Service
 
     set_up_logs()
-    app = create_app(Service.open(config))
-    if not serve(app, config, app.state.door):
+    with listen(
+        config.host, config.port
+    ) as listener:  # an address that cannot be had is told before anything is loaded
+        app = create_app(Service.open(config))
+        started = serve(app, config, app.state.door, listener, tell)
+    if not started:
         raise getattr(app.state, "failure", None) or LlmrecError("the service did not start; its log says why.")
 
 
@@ -91,7 +99,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.cursors = Cursors(await asyncio.to_thread(_cursor_secret, service.store))
         if await app.state.gate.open():
             _LOG.warning("no key was made: everybody on this machine may do everything (`llmrec key add` changes that)")
-        _LOG.info("ready")
         yield
     except LlmrecError as error:
         app.state.failure = error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -28,11 +29,18 @@ class _Server(uvicorn.Server):
     itself. A second signal stops without waiting.
     """
 
-    def __init__(self, config: uvicorn.Config, door: Door, drain_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, door: Door, drain_s: float, tell: Callable[[], None]) -> None:
         super().__init__(config)
+        self._tell = tell
         self._door = door
         self._drain_s = drain_s
         self._until = float("inf")
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the app, listen, and only then say so: whoever waits for the word may ask at once."""
+        await super().startup(sockets)
+        if self.started and not self.should_exit:
+            self._tell()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Close the door; called by the signal."""
@@ -64,18 +72,19 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(app: ASGIApp, config: ServeConfig, door: Door) -> bool:
+def serve(app: ASGIApp, config: ServeConfig, door: Door, listener: socket.socket, tell: Callable[[str], None]) -> bool:
     """Answer requests until a signal stops it.
 
     Args:
         app: what answers.
-        config: where to listen, and how long to drain.
+        config: how long to drain.
         door: closed by the signal.
+        listener: bound, as `listen` made it; closed at the end.
+        tell: called with the address, such as "http://127.0.0.1:8080", once requests are answered.
 
     Returns:
         Whether it ever began to listen; False: the app did not start.
     """
-    listener = listen(config.host, config.port)
     host, port = listener.getsockname()[:2]
     settings = uvicorn.Config(
         app,
@@ -90,9 +99,13 @@ def serve(app: ASGIApp, config: ServeConfig, door: Door) -> bool:
         timeout_keep_alive=30,
         timeout_graceful_shutdown=_LAST_S,
     )
-    server = _Server(settings, door, config.engine.drain_s)
-    name = f"[{host}]" if ":" in host else host
-    _LOG.info("listening at http://%s:%s once the pipelines are loaded", name, port)
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def ready() -> None:
+        _LOG.info("ready at %s", address)
+        tell(address)
+
+    server = _Server(settings, door, config.engine.drain_s, ready)
     try:
         server.run(sockets=[listener])
     except SystemExit:  # how uvicorn says that the app did not start

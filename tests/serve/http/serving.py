@@ -7,7 +7,7 @@ from functools import partial
 from llmrec.errors import ConfigError
 from llmrec.serve.app import create_app
 from llmrec.serve.http.logs import set_up_logs
-from llmrec.serve.http.server import serve
+from llmrec.serve.http.server import listen, serve
 
 
 def main(fakes_path, delay, drain_s, *fail):
@@ -21,7 +21,7 @@ def main(fakes_path, delay, drain_s, *fail):
         service.start = partial(_fail)
     set_up_logs()
     app = create_app(service)
-    started = serve(app, config, app.state.door)
+    started = serve(app, config, app.state.door, listen(config.host, config.port), lambda address: None)
     print("stopped" if service.stopped else "not stopped", flush=True)
     return 0 if started else 7
 

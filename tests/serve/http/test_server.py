@@ -32,7 +32,7 @@ def _serving(delay=0.0, drain_s=30.0, fail=False):
         lines = []
         for line in process.stderr:
             lines.append(json.loads(line))
-            if lines[-1]["message"] == "ready" or fail:
+            if lines[-1]["message"].startswith("ready at ") or fail:
                 break
         address = re.search(r"http://\S+", " ".join(line["message"] for line in lines))
         yield process, address and address[0]
