@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -18,25 +18,17 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.policy import Policy
 from llmrec.policy.chain import finish
 from llmrec.queries import Request, log_queries
-from llmrec.retrieve.base import Retriever, blocks, stack
+from llmrec.retrieve.base import Retriever, Searches, blocks, stack
 from llmrec.retrieve.merge import align, complete
 from llmrec.retrieve.reading import AllScores, best_in_blocks
-from llmrec.stage import Stage, StageTrace, Trace
-from llmrec.types import Candidates, Float32Array, Int32Array, Int64Array, Item, Queries, Ranking, Recommendation
+from llmrec.stage import Stage, StageTrace, Trace, text_searcher
+from llmrec.types import Candidates, Float32Array, Int64Array, Item, Queries, Ranking, Recommendation
 
 if TYPE_CHECKING:
     from llmrec.models import LanguageModel
     from llmrec.reasons import Explanation
 
 __all__ = ["Recommender", "Searches"]
-
-
-@runtime_checkable
-class Searches(Retriever, Protocol):
-    """A retriever that understands text: it compares items with items, and free-text wishes with items."""
-
-    def similar(self, rows: Int32Array, k: int) -> Ranking:
-        """Return the k items nearest to each given one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -140,7 +132,7 @@ class Recommender:
         """
         check_count(k)
         check_list(item_ids, "item_ids")
-        return self._searcher().similar(self.catalog.items.rows(item_ids), k)
+        return text_searcher(self.stages).similar(self.catalog.items.rows(item_ids), k)
 
     def search(self, texts: Sequence[str], k: int) -> Ranking:
         """Return the k items whose text is nearest to each free text, by text alone.
@@ -153,7 +145,7 @@ class Recommender:
         check_list(texts, "texts", "texts")
         if not all(isinstance(text, str) and text.strip() for text in texts):
             raise DataError("a search text is empty; say in words what to search for")
-        return self._searcher().retrieve(self.queries(wishes=texts), k)
+        return text_searcher(self.stages).retrieve(self.queries(wishes=texts), k)
 
     def add_items(self, items: Sequence[Item]) -> Self:
         """Return a recommender that also recommends these items, without any training.
@@ -308,23 +300,37 @@ class Recommender:
             about=structure["about"],
         )
 
-    def _run(
-        self, queries: Queries, k: int, columns: Callable[[Stage, Queries, Candidates | None], Candidates]
-    ) -> tuple[Queries, tuple[StageTrace, ...], Ranking]:
-        """The queries as the policies prepared them, what each stage did, and the final lists."""
-        check_count(k)
-        prepared = reduce(lambda q, policy: policy.prepare(q), self.policies, queries)
-        traces: list[StageTrace] = []
-        for stage in self.stages:
-            kept = traces[-1].survivors if traces else None
-            traces.append(stage.rank(prepared, columns(stage, prepared, kept), self.catalog.tie_order))
-        proposed = [trace.ranking for trace in reversed(traces)]
+    def prepare(self, queries: Queries) -> Queries:
+        """Return queries as all policies prepare them: what stages rank."""
+        return reduce(lambda q, policy: policy.prepare(q), self.policies, queries)
+
+    def finish(self, prepared: Queries, stages: Sequence[StageTrace], k: int) -> Ranking:
+        """Return the k best items per query, after the policies, of what stages ranked.
+
+        Args:
+            prepared: n queries, as `prepare` left them.
+            stages: what the first stages did, one at least, in order; those that are left out have no say.
+            k: list length, >= 1.
+        """
+        proposed = [trace.ranking for trace in reversed(stages)]
 
         def lists(rows: Int64Array, width: int) -> Ranking:
             asked = [Ranking(ranking.items[rows], ranking.scores[rows]) for ranking in proposed]
             return self._fill(prepared.take(rows), complete(asked, width), width)
 
-        return prepared, tuple(traces), finish(self.policies, prepared, k, len(self.catalog), lists)
+        return finish(self.policies, prepared, k, len(self.catalog), lists)
+
+    def _run(
+        self, queries: Queries, k: int, columns: Callable[[Stage, Queries, Candidates | None], Candidates]
+    ) -> tuple[Queries, tuple[StageTrace, ...], Ranking]:
+        """The queries as the policies prepared them, what each stage did, and the final lists."""
+        check_count(k)
+        prepared = self.prepare(queries)
+        traces: list[StageTrace] = []
+        for stage in self.stages:
+            kept = traces[-1].survivors if traces else None
+            traces.append(stage.rank(prepared, columns(stage, prepared, kept), self.catalog.tie_order))
+        return prepared, tuple(traces), self.finish(prepared, traces, k)
 
     def _over(self, catalog: Catalog, items: Sequence[Item]) -> Self:
         """The same cascade over a catalog that was changed by these items."""
@@ -370,13 +376,6 @@ class Recommender:
     def _batches(self, n: int) -> Iterator[Any]:
         depth = sum(depth for stage in self.stages for _, depth in stage.retrievers)
         return blocks(n, 8 * max(1, depth))
-
-    def _searcher(self) -> Searches:
-        found = [r for stage in self.stages for r, _ in stage.retrievers if isinstance(r, Searches)]
-        if not found:
-            raise ConfigError("no retriever of this recommender knows items by text; add a dense retriever to a stage")
-        # embeddings before words, where a stage has both: they also find what is said in other words
-        return next((r for r in found if getattr(r, "component", "") == "dense"), found[0])
 
     def _counts(self) -> dict[str, int]:
         """How much of what the bundle holds, for its card."""

@@ -10,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.component import Compares
+from llmrec.errors import ConfigError
 from llmrec.fuse import Fusion
 from llmrec.models import in_threads
-from llmrec.retrieve.base import Retriever, Scorer
+from llmrec.retrieve.base import Retriever, Scorer, Searches
 from llmrec.retrieve.best import order_by_score
 from llmrec.retrieve.merge import align, merge_candidates, stack_candidates
 from llmrec.retrieve.reading import Read, ReadsOnce, thread_blocks
 from llmrec.types import BoolArray, Candidates, Int32Array, Int64Array, Queries, Ranking
 
-__all__ = ["Stage", "StageTrace", "Trace", "score_candidates"]
+__all__ = ["Stage", "StageTrace", "Trace", "score_candidates", "text_searcher"]
 
 ORDERED = 8
 """How much a candidate that is put in order takes of what threads hold, next to an item that is scored."""
@@ -186,6 +187,18 @@ def _as_they_came(candidates: Candidates, incoming: Candidates | None) -> Int64A
     return np.lexsort((-proposed, before, items < 0), axis=1)
 
 
+def text_searcher(stages: Sequence[Stage]) -> Searches:
+    """Find the retriever that searches by text: embeddings before words, for they find what is said in other words.
+
+    Raises:
+        ConfigError: no retriever of these stages knows items by text.
+    """
+    found = [r for stage in stages for r, _ in stage.retrievers if isinstance(r, Searches)]
+    if not found:
+        raise ConfigError("no retriever of this recommender knows items by text; add a dense retriever to a stage")
+    return next((r for r in found if getattr(r, "component", "") == "dense"), found[0])
+
+
 @dataclass(frozen=True, slots=True)
 class StageTrace:
     """What one stage did.
@@ -201,6 +214,10 @@ class StageTrace:
     found: Candidates
     order: Int64Array
     kept: int
+
+    def take(self, rows: Int64Array) -> StageTrace:
+        """Return what it did with some of the queries, in the given order."""
+        return replace(self, found=self.found.take(rows), order=self.order[rows])
 
     @property
     def candidates(self) -> Candidates:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,6 +14,7 @@ from llmrec.types import BoolArray, Float32Array, Int32Array, Int64Array, Querie
 __all__ = [
     "Retriever",
     "Scorer",
+    "Searches",
     "blocks",
     "gather",
     "is_excluded",
@@ -48,6 +49,14 @@ class Retriever(Scorer, Protocol):
 
     def retrieve(self, queries: Queries, k: int) -> Ranking:
         """Return the k best items per query, never one that is excluded, not allowed or deleted."""
+
+
+@runtime_checkable
+class Searches(Retriever, Protocol):
+    """A retriever that understands text: it compares items with items, and free-text wishes with items."""
+
+    def similar(self, rows: Int32Array, k: int) -> Ranking:
+        """Return the k items nearest to each given one."""
 
 
 def blocks(n: int, width: int, cells: int | None = None) -> Iterator[Int64Array]:

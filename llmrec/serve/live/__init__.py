@@ -1,0 +1,8 @@
+"""Recommenders as they are now: bundles that were loaded, with every item and every lesson that came since."""
+
+from llmrec.serve.live.models import Models
+from llmrec.serve.live.past import UserPast, seconds_per_unit, user_query
+from llmrec.serve.live.snapshot import Snapshot, bundle_version
+from llmrec.serve.live.told import told
+
+__all__ = ["Models", "Snapshot", "UserPast", "bundle_version", "seconds_per_unit", "told", "user_query"]
