@@ -9,7 +9,8 @@ another the scores of the deepest of these, its teacher, which has learned from 
 taken, and reads a history once for all candidates (`shared_history`). Each puts the best of the first stage's list in
 order, by its scores added to what the place says, as in its training; NDCG@10 is that of the
 whole list. Milliseconds are the median for one user's list, texts and tokens included, models of all depths in turn.
-A point is on the frontier if no faster one is as good. Prints Markdown, or JSON; `--out FILE` writes FILE.png.
+A point is on the frontier if no faster one is as good. Prints Markdown, or JSON; `--out FILE` writes FILE.png,
+FILE.json and the page FILE.md.
 """
 
 from __future__ import annotations
@@ -36,6 +37,19 @@ TAKEN, TEACHER, ONCE = "what was taken", "teacher", "what was taken, history rea
 COLOURS = {TAKEN: "#0072B2", TEACHER: "#D55E00", ONCE: "#009E73"}
 MARKERS = "osD^vP*X"
 DOTS = 150
+PAGE = """\
+# Smaller cross-encoders: quality against the wait
+
+From `{command}` on {dataset}; the JSON is beside this page.
+Each model puts the best of the first stage's list in order, by its scores added to what the place says. It has learned
+what the users of the other folds took; or the scores of the deepest of these models, its teacher; or what they took,
+in a form that reads a history once for all its candidates. Milliseconds are the median for one user's list on two
+cores, texts and tokens included.
+
+{rows}
+
+![quality against milliseconds]({picture}.png)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +135,25 @@ def _report(
             points.append(Point(layers, learned, depth, *means, times[layers, learned == ONCE, depth]))
     alone = float(before.mean())
     points = [replace(point, frontier=_leads(point, points, alone)) for point in points]
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        plot(points, alone).savefig(args.out.with_suffix(".png"), dpi=DOTS)
     table = {
         "dataset": args.dataset, "users": len(before), "settings": args.set, "first_stage": alone,
         "points": [asdict(point) for point in points],
     }  # fmt: skip
-    print(json.dumps(table, indent=1) if args.json else _markdown(points, len(before), alone))
+    rows = _markdown(points, len(before), alone)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        plot(points, alone).savefig(args.out.with_suffix(".png"), dpi=DOTS)
+        args.out.with_suffix(".json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+        page = PAGE.format(command=_command(args), dataset=args.dataset, rows=rows, picture=args.out.stem)
+        args.out.with_suffix(".md").write_text(page, encoding="utf-8")
+    print(json.dumps(table, indent=1) if args.json else rows)
+
+
+def _command(args: argparse.Namespace) -> str:
+    """What to type for the same page."""
+    parts = ["--folds", str(args.folds), "--layers", *map(str, args.layers), "--depths", *map(str, args.depths)]
+    parts += [part for setting in args.set for part in ("--set", setting)]
+    return f"python scripts/bench/frontier.py {' '.join([*parts, '--timed', str(args.timed), '--out', 'FILE'])}"
 
 
 def _leads(point: Point, points: Sequence[Point], alone: float) -> bool:

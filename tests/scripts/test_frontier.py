@@ -49,11 +49,15 @@ def test_every_point_of_the_frontier_is_there(bench, options, tmp_path, monkeypa
     assert sum(json.loads(path.read_text()).get("shared_history", False) for path in models) == 4
     assert told.err.count("the teacher scores") == 4
     assert (tmp_path / "plots" / "tiny.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((tmp_path / "plots" / "tiny.json").read_text()) == found
+    page = (tmp_path / "plots" / "tiny.md").read_text()
+    assert "--layers 1 3 --depths 3 8" in page
     run(bench["frontier"], [*options, *own], monkeypatch)
     again = capsys.readouterr()
     assert again.err.count("trained before") == 12
     rows = [line for line in again.out.splitlines() if line.startswith("| ")][1:]
     assert len(rows) == 12
+    assert all(" | ".join(row.split(" | ")[:4]) in page for row in rows)
     shown = {tuple(cell.strip() for cell in row.split("|")[1:5]) for row in rows}
     assert shown == {(str(p["layers"]), p["learned"], str(p["depth"]), f"{p['ndcg']:.4f}") for p in found["points"]}
 
