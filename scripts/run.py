@@ -186,7 +186,9 @@ def parse(argv: Sequence[str]) -> Options:
 def child_command(python: Path, options: Options) -> list[str]:
     """Return the command to run in the environment."""
     if options.command == "test":  # an empty -m selects every test, whatever the configuration says
-        return [str(python), "-m", "pytest", "-q", "-m", "", *options.args]
+        # all of them in a process a core, a file in one: what a file's tests share is made once
+        spread = [] if options.args else ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
+        return [str(python), "-m", "pytest", "-q", "-m", "", *spread, *options.args]
     first = ["demo"] if options.command == "demo" else []
     return [str(python), "-m", "llmrec", *first, *options.args]
 

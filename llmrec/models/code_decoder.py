@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CodeDecoder", "CodeShape", "Past", "Paths"]
 
-ROWS = 32
-"""Rows of a product; a power of two, so that all are computed alike."""
+ROWS = 8
+"""Rows of a product: so many are one step of BLAS on every processor we know, so that all are computed alike. Of more,
+the first dozen is computed otherwise than the rest where there is no AVX-512."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,9 @@ PACKAGE = Path(llmrec.__file__).resolve().parent
 BENCH = Path(__file__).resolve().parent
 PROMPTS = (PACKAGE / "prompts", PACKAGE.parent / "prompts")
 LIBRARIES = ("faiss-cpu", "implicit", "lightgbm", "numpy", "scipy", "sentence-transformers", "torch", "transformers")
-NO_MATTER = frozenset({"__main__.py", "card.py", "cli", "errors.py", "publish.py", "space.py", "testing", "tune"})
+NO_MATTER = frozenset(
+    {"__main__.py", "card.py", "cli", "client", "errors.py", "publish.py", "serve", "space.py", "testing", "tune"}
+)
 """Of llmrec: what changes how a thing is said or shown, and no figure."""
 SHOWN = frozenset({"plots.py", "tables.py"})
 """Of llmrec.evaluate, likewise."""

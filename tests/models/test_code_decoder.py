@@ -59,7 +59,7 @@ def test_it_foretells_as_the_network_that_was_trained(layers, heads, items, rng)
 def test_a_path_is_the_same_bits_whatever_is_followed_with_it(dim, rng):
     _, _, decoder = made(dim=dim)
     past, start = decoder.read(history(rng, 5))
-    first = rng.integers(0, 5, 3 * ROWS + 7)
+    first = rng.integers(0, 5, 12 * ROWS + 7)
     second = 5 + rng.integers(0, 4, len(first))
     whole = decoder.follow(past, start.take(np.zeros(len(first), np.int64)), first)
     chances = decoder.chances(decoder.follow(past, whole, second), 2)

@@ -52,7 +52,8 @@ def test_int8_that_costs_too_much_is_refused_with_a_warning(int8, texts, interac
     np.testing.assert_array_equal(found.vectors, found.encoder.encode_items(texts))
 
 
-def test_without_a_log_only_vectors_are_compared(int8, texts):
+def test_without_a_log_only_vectors_are_compared(int8, texts, monkeypatch):
+    monkeypatch.setattr(quantised, "MIN_COSINE", 0.9)  # random weights in 8 bits have .976 where there is no VNNI
     found = embed_items(int8, texts, None)
     assert found.encoder.placement.dtype == "int8"
     assert (found.quantised["cases"], found.quantised["ndcg"]) == (0, None)
@@ -68,6 +69,7 @@ def test_floating_point_is_not_measured(bert, texts, interactions):
 
 def test_a_large_catalog_is_sampled_with_all_that_is_asked_for(int8, texts, interactions, monkeypatch):
     seen = []
+    monkeypatch.setattr(quantised, "MIN_COSINE", 0.9)
     monkeypatch.setattr(quantised, "ITEMS", 3)
     monkeypatch.setattr(quantised, "text_ndcg", lambda v, q, t, items: (seen.append(items), np.ones(len(t)))[1])
     embed_items(int8, texts, interactions)

@@ -134,6 +134,7 @@ def test_commands_and_what_they_run(run):
     test = run.parse(["test", "--extra", "bench,serve", "-k", "vocab"])
     assert test.extras == ["bench", "dev", "serve", "train"]
     assert run.child_command(python, test) == ["py", "-m", "pytest", "-q", "-m", "", "-k", "vocab"]
+    assert run.child_command(python, test._replace(args=()))[-2:] == ["--dist", "loadfile"]
     assert run.child_command(python, run.parse(["demo", "--quick"])) == ["py", "-m", "llmrec", "demo", "--quick"]
     assert run.child_command(python, run.parse(["llmrec", "--", "--help"])) == ["py", "-m", "llmrec", "--help"]
 
