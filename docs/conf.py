@@ -11,7 +11,8 @@ version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
-suppress_warnings: list[str] = []
+# A type that only type checkers import is looked up by its bare name, which two classes may share (`Store`, `Item`).
+suppress_warnings = ["ref.python"]
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3

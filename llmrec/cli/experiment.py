@@ -168,11 +168,9 @@ def _number(text: str) -> float:
 
 @contextmanager
 def _experiments(url: str) -> Iterator[Experiments]:
-    from llmrec.serve.experiments import Experiments
-    from llmrec.serve.store import open_store
+    from llmrec.cli.key import opened_store
 
-    store = open_store(url)
-    try:
+    with opened_store(url) as store:
+        from llmrec.serve.experiments import Experiments
+
         yield Experiments(store)
-    finally:
-        store.close()

@@ -12,6 +12,7 @@ import typer
 
 from llmrec.cli.output import print_json, print_rows, results
 from llmrec.cli.source import JsonOption
+from llmrec.serve import check_installed
 
 if TYPE_CHECKING:
     from llmrec.serve.records import Key, Scope
@@ -112,8 +113,10 @@ def opened_store(url: str) -> Iterator[Store]:
     """Open a store for a command, and close it.
 
     Raises:
+        MissingExtraError: the extra `serve` is not installed.
         StoreError: it cannot be opened.
     """
+    check_installed()
     from llmrec.serve.store import open_store
 
     store = open_store(url)

@@ -42,19 +42,17 @@ def refit(
     The bundle as it is and a refit without the newest events are asked for these; where the refit is surely worse,
     nothing is written, and the exit code is 1.
     """
-    from llmrec.serve.learn import deploy as let_stand
-    from llmrec.serve.learn import refit as fit_again
-    from llmrec.serve.store import open_store
+    from llmrec.cli.key import opened_store
 
     check_place(out)
-    opened = open_store(store)
-    try:
+    with opened_store(store) as opened:
+        from llmrec.serve.learn import deploy as let_stand
+        from llmrec.serve.learn import refit as fit_again
+
         with progress() as say:
             found = fit_again(bundle, opened, out, progress=say, force=force, work=work)
         if deploy is not None and found.path is not None:
             let_stand(opened, found, deploy)
-    finally:
-        opened.close()
     if as_json:
         print_json({**found.to_dict(), "deployed": None if found.path is None else deploy})
     else:
@@ -65,6 +63,8 @@ def refit(
 
 def _show(found: Refitted, deployed: str | None) -> None:
     typer.echo(found.reason)
+    if found.held_out != "none":
+        typer.echo(f"its log lacks what --holdout {found.held_out} held out; llmrec fit without it learns from all")
     if found.path is None:
         typer.echo("nothing was written; --force writes it nevertheless")
         return

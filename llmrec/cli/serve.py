@@ -14,6 +14,7 @@ import typer
 from llmrec.cli.output import print_json
 from llmrec.cli.source import JsonOption
 from llmrec.errors import ConfigError
+from llmrec.serve import check_installed
 
 if TYPE_CHECKING:
     from llmrec.serve.config import ServeConfig
@@ -78,6 +79,7 @@ def serve(
     as_json: JsonOption = False,
 ) -> None:
     """Serve bundles over HTTP, with a web page; learn from what people do. Ctrl-C or SIGTERM stops it in order."""
+    check_installed()
     given = {"store": store, "host": host, "port": port, "page": False if no_page else None}
     settings = read_config(config, bundle, alias or (), {name: v for name, v in given.items() if v is not None})
     from llmrec.serve.app import run

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llmrec.pipeline import Recommender
     from llmrec.stage import StageTrace
 
-__all__ = ["Cascade", "Run", "check_asked", "common_k"]
+__all__ = ["Cascade", "Run", "as_diverse", "check_asked", "common_k"]
 
 LOG = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class Cascade:
 
     def _recommended(self, tickets: Sequence[Ticket], wanted: Sequence[Wanted]) -> list[Answer]:
         first = wanted[0]
-        recommender = _as_diverse_as(first.snapshot.recommender, first.asked.diversity)
+        recommender = as_diverse(first.snapshot.recommender, first.asked.diversity)
         prepared = recommender.prepare(together([want.row for want in wanted], first.allow))
         names = tuple(stage.name for stage in recommender.stages)
         run = Run(first.snapshot, recommender, prepared, names)
@@ -176,8 +176,8 @@ def common_k(recommender: Recommender, asked: Asked) -> int:
     return 0 if asked.kind == "recommend" and exact and policies <= NO_SAY else asked.k
 
 
-def _as_diverse_as(recommender: Recommender, strength: float | None) -> Recommender:
-    """The same recommender with another strength of its diversity policy."""
+def as_diverse(recommender: Recommender, strength: float | None) -> Recommender:
+    """Return the recommender with another strength of its diversity policy; None: as it is."""
     from llmrec.policy import Diversity
 
     if strength is None:

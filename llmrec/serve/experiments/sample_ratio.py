@@ -1,8 +1,8 @@
 """Whether people are divided among variants as they should be; if not, something loses some of them.
 
-Source: Lindon and Malek, Anytime-Valid Inference for Multinomial Count Data, NeurIPS 2022, section 3: the Bayes factor
-of a Dirichlet prior over shares against the shares that were asked for is a martingale when these are true, so its
-reciprocal is a p-value at all moments at once (Ville's inequality).
+Source: Lindon and Malek, Anytime-Valid Inference for Multinomial Count Data, NeurIPS 2022 (arXiv 2011.03567): the Bayes
+factor of a Dirichlet prior over shares against the shares that were asked for is a martingale when these are true, so
+its reciprocal is a p-value at all moments at once (Ville's inequality).
 """
 
 from __future__ import annotations

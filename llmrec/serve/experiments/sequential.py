@@ -1,9 +1,9 @@
 """Intervals and p-values that hold at all moments at once, so that one may look at any time and stop when one likes.
 
-The interval is the asymptotic confidence sequence of Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, Time-uniform
-central limit theory and asymptotic confidence sequences, Annals of Statistics 2024 (arXiv 2103.06476), Theorem 2.2,
-in its Lindeberg-type form for terms whose variances change: an estimate with standard error s and intrinsic time t
-(the variance of the sum behind it, in units of a fixed scale) lies within
+The interval is the Gaussian mixture asymptotic confidence sequence of Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas,
+Time-uniform central limit theory and asymptotic confidence sequences, Annals of Statistics 2024 (arXiv 2103.06476), in
+its form for terms whose variances change: an estimate with standard error s and intrinsic time t (the variance of the
+sum behind it, in units of a fixed scale) lies within
 
     s * sqrt((1 + 1 / (t r)) * log((1 + t r) / level^2))
 

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from llmrec.serve.learn.gate import Gate
 from llmrec.serve.learn.learner import Learner
-from llmrec.serve.learn.refitting import Refitted, bundle_version, deploy, refit
+from llmrec.serve.learn.refitting import Refitted, deploy, refit
 
-__all__ = ["Gate", "Learner", "Refitted", "bundle_version", "deploy", "refit"]
+__all__ = ["Gate", "Learner", "Refitted", "deploy", "refit"]

@@ -44,15 +44,17 @@ def learners(recommender: Recommender) -> list[str]:
 def prepared(recommender: Recommender) -> Recommender:
     """Return the recommender able to learn, its components with what they count; takes about as long as their fits.
 
-    Counts are those of the stored histories: of a bundle that was fitted for measuring, these are more than what it
-    was fitted on. One without histories learns popularity only.
+    Counts are those of the stored histories: of a bundle that was fitted for measuring (`--holdout`), these hold the
+    cases it was tuned on, and events may hold those of its test. So it no longer says that anything was held out:
+    nothing measures it on what it may have learned. One without histories learns popularity only.
     """
     log, ready = recommender.histories, recommender
     if log is not None:
         n_items = len(recommender.catalog)
         whole = replace(log, catalog_size=n_items, items_hash="")
         ready = _changed(recommender, lambda component: component.with_counts(whole))
-    return replace(ready, about={**(recommender.about or {}), LEARNED: fitted_seq(recommender)})
+    seen = {"holdout": "none", "holdout_parameters": {}, LEARNED: fitted_seq(recommender)}
+    return replace(ready, about={**(recommender.about or {}), **seen})
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,19 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from llmrec.pipeline import Recommender
 from llmrec.serve.config import ServeConfig
-from llmrec.serve.learn._needs import HasModels, HasStore
 from llmrec.serve.learn.increment import Increment, fitted_seq, learned_seq, learners, prepared
 from llmrec.serve.learn.logs import positives
 from llmrec.serve.problems import NotFound
+
+if TYPE_CHECKING:
+    from llmrec.serve.live import Models
+    from llmrec.serve.store import Store
 
 __all__ = ["Learner"]
 
@@ -44,7 +48,7 @@ class Learner:
         config: its `learn` says which kinds count, and how often to look.
     """
 
-    def __init__(self, store: HasStore, models: HasModels, config: ServeConfig) -> None:
+    def __init__(self, store: Store, models: Models, config: ServeConfig) -> None:
         self._store, self._models, self._config = store, models, config.learn
         self._one_step = threading.Lock()
         self._wake, self._stop = threading.Event(), threading.Event()

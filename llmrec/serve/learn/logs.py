@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.data import Catalog, Interactions, Vocab, items_hash
+from llmrec.serve.live import seconds_per_unit
 from llmrec.serve.records import StoredEvent
 from llmrec.types import BoolArray, Float32Array, Int32Array, Int64Array, select_rows
 
@@ -45,12 +46,8 @@ class LogShape:
 
     @property
     def per_second(self) -> int:
-        """How many units of the log's times make a second: 1, or 1,000 and so on where it counts finer.
-
-        Times since the epoch tell by their size: 1e11 seconds are the year 5138, 1e11 milliseconds are in 1973.
-        """
-        latest = 0 if self.log.times is None else int(self.log.times[-1000:].max(initial=0))
-        return next((unit for unit in (1, 10**3, 10**6) if latest < 10**11 * unit), 10**9)
+        """How many units of the log's times make a second."""
+        return seconds_per_unit(self.log)
 
     @property
     def kind_names(self) -> tuple[str, ...]:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmrec.build import fit
-from llmrec.bundle import MANIFEST, check_outside, sha256_of
+from llmrec.bundle import MANIFEST, check_outside
 from llmrec.component import silent
 from llmrec.config import Config
 from llmrec.errors import BundleError, ConfigError
@@ -17,13 +17,16 @@ from llmrec.evaluate import PairedResult
 from llmrec.opening import load
 from llmrec.pipeline import Recommender
 from llmrec.serve.config import LearnConfig
-from llmrec.serve.learn._material import Material, gathered, pipeline_of
-from llmrec.serve.learn._needs import HasStore
+from llmrec.serve.learn._material import LOG_HOLDOUT, Material, gathered, pipeline_of, told_of
 from llmrec.serve.learn.gate import LEAST, METRIC, Gate, judged, newest
 from llmrec.serve.learn.increment import STORED
+from llmrec.serve.live import bundle_version
 from llmrec.serve.records import Deployment
 
-__all__ = ["Refitted", "bundle_version", "deploy", "refit"]
+if TYPE_CHECKING:
+    from llmrec.serve.store import Store
+
+__all__ = ["Refitted", "deploy", "refit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,10 @@ class Refitted:
         forced: whether it was written although the gate did not let it through.
         events: positive events since the old bundle.
         store_seq: the newest event that was read.
+        held_out: what the log lacks because the bundle, or the first one in a row of refits, was fitted with
+            `--holdout`: "last" and so on; "none": nothing.
+        items_left_out: stored items that do not fit the bundle's catalog.
+        profiles_left_out: stored profiles of which a field does not fit the bundle's; the field stays as it was.
     """
 
     passed: bool
@@ -55,6 +62,9 @@ class Refitted:
     forced: bool
     events: int
     store_seq: int
+    held_out: str
+    items_left_out: int
+    profiles_left_out: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -63,7 +73,7 @@ class Refitted:
 
 def refit(
     bundle: Path,
-    store: HasStore,
+    store: Store,
     out: Path,
     *,
     config: LearnConfig | None = None,
@@ -78,6 +88,9 @@ def refit(
     too few new events to tell, it passes, and says so. Then everything is fitted, and saved in one step: whoever is
     killed leaves the old bundle, or the whole new one.
 
+    Of a bundle that was fitted with `--holdout` the log lacks what was held out, so the refit does not know it either;
+    it holds out nothing itself, and cannot be measured on such a split. The result and the new bundle's notes say so.
+
     Args:
         bundle: the old bundle.
         store: what happened since.
@@ -89,7 +102,8 @@ def refit(
 
     Raises:
         ConfigError: the bundle does not hold what a refit needs, its configuration or its histories.
-        DataError: nothing is left to learn from, or an item of the store does not fit the catalog.
+        DataError: nothing is left to learn from.
+        Unavailable: the store does not answer.
         BundleError: the old bundle cannot be opened, or the new one not be written.
     """
     check_outside(out)
@@ -101,6 +115,8 @@ def refit(
     progress("reading what happened since")
     material = gathered(opened, store, config or LearnConfig())
     progress(f"{len(material.events):,} events since, {len(material.users):,} users, {len(material.catalog):,} items")
+    for message in told_of(material):
+        progress(message)
     gate = _gate(material, pipeline, work, progress)
     progress(gate.reason)
     if not gate.passed and not force:
@@ -108,7 +124,7 @@ def refit(
     return _refitted(gate, material, _final(material, pipeline, gate, (bundle, out, work), store, progress))
 
 
-def deploy(store: HasStore, refitted: Refitted, alias: str, now: float | None = None) -> Deployment:
+def deploy(store: Store, refitted: Refitted, alias: str, now: float | None = None) -> Deployment:
     """Let an alias stand for a refit, from the next (re)load of the service on.
 
     Args:
@@ -126,11 +142,6 @@ def deploy(store: HasStore, refitted: Refitted, alias: str, now: float | None = 
     return store.add_deployment(alias, str(refitted.path), refitted.bundle, now=when, why="refit")
 
 
-def bundle_version(path: Path) -> str:
-    """Return a bundle's version: the first 16 hex digits of the sha256 of its manifest."""
-    return sha256_of(path / MANIFEST)[:16]
-
-
 def _gate(material: Material, pipeline: Config, work: Path | None, progress: Callable[[str], None]) -> Gate:
     asked = newest(material)
     if asked is None:
@@ -146,7 +157,7 @@ def _final(
     pipeline: Config,
     gate: Gate,
     places: tuple[Path, Path, Path | None],
-    store: HasStore,
+    store: Store,
     progress: Callable[[str], None],
 ) -> Path:
     bundle, out, work = places
@@ -160,10 +171,12 @@ def _final(
         "item_seq": material.item_seq,
         "refit_of": bundle_version(bundle),
         "gate": gate.to_dict(),
+        **({} if material.held_out == "none" else {LOG_HOLDOUT: material.held_out}),
     }
     progress("saving the bundle")
     path = fitted.with_notes(**notes).save(out)
-    store.note_models(bundle_version(path), log.users)
+    people = () if material.profiles is None else material.profiles.users
+    store.note_models(bundle_version(path), dict.fromkeys((*log.users, *people)))
     return path
 
 
@@ -180,4 +193,7 @@ def _refitted(gate: Gate, material: Material, path: Path | None) -> Refitted:
         forced=path is not None and not gate.passed,
         events=len(material.events),
         store_seq=material.until,
+        held_out=material.held_out,
+        items_left_out=material.items_left_out,
+        profiles_left_out=material.profiles_left_out,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,10 +14,12 @@ from llmrec.types import Item
 if TYPE_CHECKING:
     from llmrec.data import Catalog
     from llmrec.pipeline import Recommender
+    from llmrec.serve.store import Store
 
-__all__ = ["ItemChange", "apply_changes", "check_changes", "merged", "replayed"]
+__all__ = ["CaughtUp", "ItemChange", "apply_changes", "check_changes", "merged", "with_stored_items"]
 
-LOG = logging.getLogger(__name__)
+PAGE = 1000
+"""Items of the store that are read at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,21 @@ class ItemChange:
     item_id: str
     fields: Mapping[str, Any]
     state: ItemState
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """A recommender over the catalog as it is now.
+
+    Attributes:
+        recommender: with what the store knows of items.
+        item_seq: the newest change of an item that was read; 0: none ever.
+        left_out: items that do not fit the bundle's catalog, and stay in it as they were.
+    """
+
+    recommender: Recommender
+    item_seq: int
+    left_out: int
 
 
 @dataclass(slots=True)
@@ -102,22 +118,40 @@ def apply_changes(recommender: Recommender, changes: Sequence[ItemChange]) -> Re
     return recommender
 
 
-def replayed(recommender: Recommender, changes: Sequence[ItemChange]) -> Recommender:
-    """Return the recommender with what the store knows of items; how many do not fit this bundle is logged.
+def with_stored_items(recommender: Recommender, store: Store, after: int = 0) -> CaughtUp:
+    """Return a recommender with what has become of items, as far as that fits its catalog.
 
-    Such items fitted another bundle, whose columns were others: they must not keep this one from being served.
+    Items that do not fit were put when another bundle was served, whose columns were others: they must neither keep
+    this one from being served nor from being fitted again, and are counted.
+
+    Args:
+        recommender: of a bundle, or what came of it.
+        store: items and what they are now.
+        after: the newest change that is in the recommender.
+
+    Raises:
+        Unavailable: the store does not answer.
     """
+    left_out = 0
+    while items := store.items_after(after, PAGE):
+        changes = [ItemChange(item.item_id, item.fields, item.state) for item in items]
+        recommender, unfit = _as_far_as_they_fit(recommender, changes)
+        left_out, after = left_out + unfit, items[-1].seq
+    return CaughtUp(recommender, after, left_out)
+
+
+def _as_far_as_they_fit(recommender: Recommender, changes: Sequence[ItemChange]) -> tuple[Recommender, int]:
+    """The recommender with all changes that fit, and how many do not: found by halving, for each copies arrays."""
     try:
-        return apply_changes(recommender, changes)
+        return apply_changes(recommender, changes), 0
     except DataError:
-        lost = 0
-        for change in changes:
-            try:
-                recommender = apply_changes(recommender, [change])
-            except DataError:
-                lost += 1
-        LOG.warning("%d of %d stored items do not fit this bundle's catalog and are left out", lost, len(changes))
-        return recommender
+        if len(changes) == 1:
+            return recommender, 1
+    middle, unfit = len(changes) // 2, 0
+    for half in (changes[:middle], changes[middle:]):
+        recommender, more = _as_far_as_they_fit(recommender, half)
+        unfit += more
+    return recommender, unfit
 
 
 def _check_values(where: str, schema: Any, fields: Mapping[str, Any]) -> None:
@@ -141,11 +175,15 @@ def _planned(catalog: Catalog, changes: Sequence[ItemChange]) -> _Plan:
     records = dict(zip(rows[rows >= 0].tolist(), catalog.records(rows[rows >= 0]), strict=True))
     for change, row in zip(changes, rows.tolist(), strict=True):
         fields = {name: change.fields[name] for name in columns if name in change.fields}
-        if change.state == "removed":
-            if row >= 0 and catalog.active[row]:
+        gone = change.state == "removed"
+        # one that came and went has a row too: what people did with it is part of their histories
+        if row < 0 and (fields or not gone):
+            plan.add.append(Item(change.item_id, fields))
+        if gone:
+            if (row < 0 and fields) or (row >= 0 and catalog.active[row]):
                 plan.remove.append(change.item_id)
         elif row < 0:
-            plan.add.append(Item(change.item_id, fields))
+            continue
         elif not catalog.active[row]:
             # it comes back as what it was, but for what was given since
             before = {name: records[row][name] for name in columns}

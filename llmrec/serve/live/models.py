@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmrec.errors import ConfigError, DataError, LlmrecError
 from llmrec.serve.config import ServeConfig
-from llmrec.serve.live.changes import ItemChange, apply_changes, check_changes, merged, replayed
+from llmrec.serve.live.changes import ItemChange, apply_changes, check_changes, merged, with_stored_items
 from llmrec.serve.live.past import Pasts, UserPast
 from llmrec.serve.live.snapshot import Snapshot, load_bundle, warm_up
 from llmrec.serve.live.told import told
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Models"]
 
 LOG = logging.getLogger(__name__)
-
-PAGE = 1000
-"""Items of the store that are read at once."""
 
 
 class Models:
@@ -241,11 +238,13 @@ class Models:
 
     def _caught_up(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot with what the store's items have become since."""
-        while items := self._store.items_after(snapshot.item_seq, PAGE):
-            changes = [ItemChange(item.item_id, item.fields, item.state) for item in items]
-            recommender = replayed(snapshot.recommender, changes)
-            snapshot = replace(snapshot, recommender=recommender, item_seq=max(item.seq for item in items))
-        return snapshot
+        done = with_stored_items(snapshot.recommender, self._store, snapshot.item_seq)
+        if done.left_out:
+            unfit = "alias %s: %d stored items do not fit this bundle's catalog and are left out"
+            LOG.warning(unfit, snapshot.alias, done.left_out)
+        if done.item_seq == snapshot.item_seq:
+            return snapshot
+        return replace(snapshot, recommender=done.recommender, item_seq=done.item_seq)
 
     def _publish(self, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
         """Make snapshots what is read from now on, all at once; needs the writers' lock."""

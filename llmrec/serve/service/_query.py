@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmrec.serve.asked import Asked
 
@@ -28,7 +27,7 @@ def query_of(snapshot: Snapshot, models: Models, asked: Asked) -> tuple[Recommen
         Unavailable: the store does not answer.
     """
     from llmrec.serve.engine import read_request, together
-    from llmrec.serve.engine.cascade import check_asked
+    from llmrec.serve.engine.cascade import as_diverse, check_asked
     from llmrec.serve.engine.filters import allowed
 
     check_asked(snapshot, asked)
@@ -36,16 +35,4 @@ def query_of(snapshot: Snapshot, models: Models, asked: Asked) -> tuple[Recommen
     row = read_request(snapshot, asked, past)
     free = asked.allow is None and not asked.filters
     mask = None if free else allowed(snapshot.recommender.catalog, asked.allow, asked.filters)
-    return _as_diverse(snapshot.recommender, asked.diversity), together([row], mask)
-
-
-def _as_diverse(recommender: Recommender, strength: float | None) -> Recommender:
-    """The recommender with another strength of its diversity policy."""
-    if strength is None:
-        return recommender
-    policies: list[Any] = list(recommender.policies)
-    places = [place for place, policy in enumerate(policies) if getattr(policy, "component", "") == "diversity"]
-    for place in places:
-        settings = policies[place].config.model_copy(update={"strength": strength})
-        policies[place] = replace(policies[place], config=settings)
-    return replace(recommender, policies=tuple(policies))
+    return as_diverse(snapshot.recommender, asked.diversity), together([row], mask)

@@ -216,6 +216,10 @@ class Store:
         plain("user_id", user_id)
         return self._database.read(lambda connection: _users.profile(connection, user_id))
 
+    def profiles_after(self, user_id: str, limit: int = 1000) -> list[tuple[str, Mapping[str, Any]]]:
+        """Users and their profiles, by id, behind an id; "": from the first."""
+        return self._database.read(lambda connection: _users.profiles_after(connection, user_id, limit))
+
     def erase_user(self, user_id: str, *, now: float) -> Erased:
         """Delete a user's events, lists and profile; a keyed hash stays, so that older bundles are known to hold them.
 

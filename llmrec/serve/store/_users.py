@@ -14,7 +14,7 @@ from llmrec.serve.store._plain import loaded
 from llmrec.serve.store._sql import counter, insert_missing, put
 from llmrec.serve.store._tables import ERASED, EVENTS, IMPRESSIONS, MODELS, PROFILES
 
-__all__ = ["erase", "erased_at", "fitted_with", "page", "profile", "put_profile"]
+__all__ = ["erase", "erased_at", "fitted_with", "page", "profile", "profiles_after", "put_profile"]
 
 
 def put_profile(connection: Connection, user_id: str, profile: str) -> None:
@@ -29,6 +29,13 @@ def profile(connection: Connection, user_id: str) -> Mapping[str, Any] | None:
         return None
     found: Mapping[str, Any] = loaded(text)
     return found
+
+
+def profiles_after(connection: Connection, user_id: str, limit: int) -> list[tuple[str, Mapping[str, Any]]]:
+    """The first `limit` profiles of users behind an id, in the order of ids."""
+    columns = PROFILES.c.user_id, PROFILES.c.profile
+    rows = select(*columns).where(PROFILES.c.user_id > user_id).order_by(PROFILES.c.user_id).limit(limit)
+    return [(user, loaded(profile)) for user, profile in connection.execute(rows)]
 
 
 def page(connection: Connection, cursor: str | None, limit: int) -> list[str]:

@@ -29,6 +29,7 @@ class MemoryStore:
         self.events: list[StoredEvent] = []
         self.items: dict[str, StoredItem] = {}
         self.erased: dict[str, int] = {}
+        self.profiles: dict[str, dict[str, object]] = {}
         self.models: dict[str, list[str]] = {}
         self.deployments: list[Deployment] = []
         self.failing = False
@@ -47,6 +48,7 @@ class MemoryStore:
 
     def erase(self, user_id):
         self.events = [event for event in self.events if event.user_id != user_id]
+        self.profiles.pop(user_id, None)
         self.erased[user_id] = self._seq
 
     def last_seq(self):
@@ -62,6 +64,9 @@ class MemoryStore:
 
     def items_after(self, seq, limit=1000):
         return sorted((item for item in self.items.values() if item.seq > seq), key=lambda item: item.seq)[:limit]
+
+    def profiles_after(self, user_id, limit=1000):
+        return sorted(pair for pair in self.profiles.items() if pair[0] > user_id)[:limit]
 
     def erased_at_seq(self, user_id):
         return self.erased.get(user_id)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from llmrec.build import fit as fit_pipeline
 from llmrec.retrieve import fit_item_knn, fit_popularity, fit_transition
 from llmrec.serve.learn import Learner
 from llmrec.serve.learn.increment import learned_seq, learners
@@ -151,6 +152,16 @@ def test_a_bundle_without_histories_learns_popularity_only(shop, fitted, store, 
     after = parts(models.now["default"])
     assert after["popularity"].counts[9] == parts(fitted)["popularity"].counts[9] + 1
     assert after["item_knn"].weights is parts(fitted)["item_knn"].weights
+
+
+def test_what_has_learned_no_longer_says_that_anything_was_held_out(shop, store, models):
+    """Its histories hold the cases it was tuned on: nothing must measure it on them."""
+    measured = fit_pipeline(shop.config, shop.catalog, shop.log, holdout="last")
+    models.now["default"] = measured
+    store.add(("u1", "i9"))
+    Learner(store, models, shop.serve()).step()
+    assert models.snapshot().recommender.about["holdout"] == "none"
+    assert measured.about["holdout"] == "last"
 
 
 def test_nothing_is_learned_where_it_is_switched_off(shop, store, models, fitted):

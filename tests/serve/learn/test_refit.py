@@ -7,13 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from llmrec.build import fit
 from llmrec.bundle import read_manifest
 from llmrec.data import Interactions, Users, items_hash
 from llmrec.errors import BundleError, ConfigError
 from llmrec.pipeline import Recommender
-from llmrec.serve.learn import bundle_version, deploy, refit
+from llmrec.serve.learn import deploy, refit
 from llmrec.serve.learn._material import gathered
 from llmrec.serve.learn.gate import newest
+from llmrec.serve.live import bundle_version
 from llmrec.testing.data import tiny_users
 
 
@@ -105,6 +107,58 @@ def test_the_catalog_is_the_one_of_now(shop, bundle, store, tmp_path):
     assert not again.catalog.active[gone].any()
     assert again.about["item_seq"] == 4
     assert len(again.histories) == len(shop.log) + 2
+
+
+def test_an_item_that_does_not_fit_is_counted_and_stops_nothing(bundle, store, tmp_path):
+    for place in range(5):
+        store.put(f"new{place}", {"title": "fits", "year": "no year" if place == 3 else 2000})
+    said = []
+    found = refit(bundle, store, tmp_path / "new", progress=said.append)
+    catalog = Recommender.load(found.path).catalog
+    assert found.items_left_out == 1
+    assert any("1 stored items do not fit" in message for message in said)
+    assert [item for item in catalog.items if item.startswith("new")] == ["new0", "new1", "new2", "new4"]
+
+
+def test_profiles_put_since_are_learned_from(fitted, store, tmp_path):
+    old = replace(fitted, users=tiny_users(25)).save(tmp_path / "old")
+    store.add(("u1", "i9"), ("guest", "i3"))
+    store.erase("u7")
+    store.profiles |= {
+        "u1": {"occupation": "cook", "colour": "red"},
+        "u2": {"age": "old", "occupation": "cook"},
+        "guest": {"age": 33},
+        "other": {"colour": "red"},
+    }
+    found = refit(old, store, tmp_path / "new")
+    people = Recommender.load(found.path).users
+    assert people.profiles(["u1", "u2", "u3", "guest", "u7", "other"]) == {
+        "age": [21, 22, 23, 33, None, None],
+        "occupation": ["cook", "cook", "writer", None, None, None],
+    }
+    assert {"u7", "other"}.isdisjoint(people.users.ids)
+    assert found.profiles_left_out == 1
+    assert "guest" in store.models[found.bundle]
+
+
+def test_a_bundle_without_profiles_gets_none(bundle, store, tmp_path):
+    store.add(("u1", "i9"))
+    store.profiles["u1"] = {"age": 33}
+    assert Recommender.load(refit(bundle, store, tmp_path / "new").path).users is None
+
+
+def test_what_a_holdout_kept_from_the_log_is_told(shop, store, tmp_path):
+    """Neither the refit nor a refit of it can pass for one that has seen everything, or that has seen less."""
+    measured = fit(shop.config, shop.catalog, shop.log, holdout="last").save(tmp_path / "measured")
+    store.add(("u1", "i9"))
+    said = []
+    first = refit(measured, store, tmp_path / "first", progress=said.append)
+    second = refit(first.path, store, tmp_path / "second")
+    assert (first.held_out, second.held_out) == ("last", "last")
+    assert any("--holdout last" in message for message in said)
+    for found in (first, second):
+        about = Recommender.load(found.path).about
+        assert (about["holdout"], about["log_holdout"]) == ("none", "last")
 
 
 def test_times_are_those_of_the_log_whatever_it_counts_in(shop, fitted, store, tmp_path):

@@ -129,8 +129,17 @@ def test_an_item_of_another_bundle_does_not_keep_a_bundle_from_being_served(mode
     recommender = models.deploy("default", path).recommender
     assert "pot" in recommender.catalog.items
     assert "kettle" not in recommender.catalog.items
-    assert "1 of 2 stored items do not fit" in caplog.text
+    assert "1 stored items do not fit" in caplog.text
     assert "kettle" not in caplog.text
+
+
+def test_an_item_that_came_and_went_is_known_again_after_a_reload(models):
+    models.put_items([("short", {"title": "came and went"}, "active")])
+    models.put_items([("short", {}, "removed")])
+    catalog = models.deploy("default").recommender.catalog
+    (row,) = catalog.items.get(["short"])
+    assert row >= 0  # what people did with it stays in their histories
+    assert not catalog.active[row]
 
 
 def test_a_failed_load_leaves_what_is_in_force(models, other_bundle):

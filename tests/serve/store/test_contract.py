@@ -150,6 +150,14 @@ def test_profiles(both):
     assert both.profile("u") == {"age": 4, "text": "\0 é \ud800"}
 
 
+def test_profiles_come_by_id_a_page_at_a_time(both):
+    for user in ("c", "a", "b"):
+        both.put_user(user, {"name": user})
+    assert both.profiles_after("", 2) == [("a", {"name": "a"}), ("b", {"name": "b"})]
+    assert both.profiles_after("b", 2) == [("c", {"name": "c"})]
+    assert both.profiles_after("c") == []
+
+
 def test_erasure_leaves_a_mark_only(both, shown):
     both.note_models("b1", ["u", "v"])
     both.note_models("b2", ["v"])
