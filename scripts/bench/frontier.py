@@ -16,6 +16,7 @@ FILE.json and the page FILE.md.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import tempfile
@@ -30,7 +31,9 @@ from _rerank_folds import CUT, FOLDS, Measured, first_config, folds, gains, meas
 
 import llmrec
 from llmrec.component import FitContext, find_component
+from llmrec.data import Holdout
 from llmrec.data.split_last import leave_last_out
+from llmrec.pipeline import Recommender
 from llmrec.rerank import CrossEncoder
 
 TAKEN, TEACHER, ONCE = "what was taken", "teacher", "what was taken, history read once"
@@ -93,7 +96,7 @@ def main() -> None:
                 "cross_encoder", data.catalog, split.train, taught, first_stage=first, work=folder, progress=_say
             )
             found = _models(context, args)
-            measured = measure(first, list(found.values()), taught, asked, max(args.depths))
+            measured = _measured(first, found, taught, asked, max(args.depths), folder)
             for name, one in zip(found, measured, strict=True):
                 parts.setdefault(name, []).append(one)
             timed = [found[layers, learned] for learned in (TAKEN, ONCE) for layers in args.layers]
@@ -104,6 +107,28 @@ def main() -> None:
     kinds = [(layers, once) for once in (False, True) for layers in args.layers]
     times = {(*kind, k): float(ms[row, col]) for row, kind in enumerate(kinds) for col, k in enumerate(args.depths)}
     _report(args, joined, times)
+
+
+def _measured(
+    first: Recommender,
+    models: dict[tuple[int, str], CrossEncoder],
+    taught: Holdout,
+    asked: Holdout,
+    depth: int,
+    folder: Path,
+) -> list[Measured]:
+    """What each model does to the lists of the users asked; kept beside the models, so that times can be taken anew."""
+    names = [model.model.files()["config.json"].parent.name for model in models.values()]  # of what they learned from
+    known = json.dumps([names, taught.fingerprint, asked.fingerprint, depth, str(first.about)])
+    path = folder / f"measured-{hashlib.sha256(known.encode()).hexdigest()[:12]}.npz"
+    parts = Measured.__slots__
+    if not path.is_file():
+        found = measure(first, list(models.values()), taught, asked, depth)
+        fresh = path.with_suffix(".new.npz")
+        np.savez(fresh, **{f"{part}-{at}": getattr(one, part) for at, one in enumerate(found) for part in parts})
+        fresh.replace(path)
+    with np.load(path) as kept:
+        return [Measured(*(kept[f"{part}-{at}"] for part in parts)) for at in range(len(models))]
 
 
 def _models(context: FitContext, args: argparse.Namespace) -> dict[tuple[int, str], CrossEncoder]:
