@@ -1,8 +1,19 @@
 """Recommenders as they are now: bundles that were loaded, with every item and every lesson that came since."""
 
+from llmrec.serve.live.erased import holds_user, without_users
 from llmrec.serve.live.models import Models
 from llmrec.serve.live.past import UserPast, seconds_per_unit, user_query
 from llmrec.serve.live.snapshot import Snapshot, bundle_version
 from llmrec.serve.live.told import told
 
-__all__ = ["Models", "Snapshot", "UserPast", "bundle_version", "seconds_per_unit", "told", "user_query"]
+__all__ = [
+    "Models",
+    "Snapshot",
+    "UserPast",
+    "bundle_version",
+    "holds_user",
+    "seconds_per_unit",
+    "told",
+    "user_query",
+    "without_users",
+]
