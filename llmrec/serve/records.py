@@ -114,6 +114,8 @@ class Impression:
         experiment: the experiment that chose the alias; None: none.
         variant: the experiment's name for the alias; None: none.
         sources: of an interleaved list, the variant each item came from; None: the list is of one variant.
+        unit: of a list for nobody known, what tells its reader from others in experiments; a keyed hash of the key that
+            the caller gave (`Store.unit`), never the key itself; None: none was given, or the list is a user's.
     """
 
     id: str
@@ -128,6 +130,7 @@ class Impression:
     experiment: str | None = None
     variant: str | None = None
     sources: tuple[str, ...] | None = None
+    unit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmrec.text._bounds import bounded_rendering
 from llmrec.text.library import list_templates, load_template
 from llmrec.text.render import (
     RenderedUsers,
@@ -29,6 +30,7 @@ __all__ = [
     "UnknownCounter",
     "UnknownTokensWarning",
     "VocabularyReport",
+    "bounded_rendering",
     "check_vocabulary",
     "list_templates",
     "load_template",

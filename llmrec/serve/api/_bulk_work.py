@@ -17,6 +17,7 @@ from llmrec.serve.api.convert import asked_of, check_fields, events_of
 from llmrec.serve.api.inputs import EventIn, EventsIn, ItemIn, RecommendIn
 from llmrec.serve.api.outputs import list_out
 from llmrec.serve.http.problem import pointers
+from llmrec.serve.http.route import is_slim
 from llmrec.serve.problems import BadRequest, Problem, TooLarge, Unprocessable
 from llmrec.serve.records import NewEvent
 
@@ -160,7 +161,10 @@ def _read(kind: type[B], line: Line, longest: int, make: Callable[[B], T]) -> T 
     if line.data is None:
         return TooLarge(f"A line may hold {longest:,} bytes.")
     try:
-        return make(kind.model_validate(from_json(line.data, allow_inf_nan=False)))
+        value = from_json(line.data, allow_inf_nan=False)
+        if not is_slim(value):
+            return TooLarge("An object of the line has too many members.")
+        return make(kind.model_validate(value))
     except ValidationError as error:
         found = pointers([{**one, "loc": ("body", *one["loc"])} for one in error.errors()])
         return Unprocessable("; ".join(f"{one['pointer'] or '/'}: {one['detail']}" for one in found[:3]))

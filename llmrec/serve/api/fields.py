@@ -61,7 +61,8 @@ Text = Annotated[
     StringConstraints(min_length=1, pattern=r"^[^\x00]+$"),
     Field(json_schema_extra=limited("maxLength", "text_chars")),
 ]
-LimitedIds = Annotated[list[Id], Field(json_schema_extra=limited("maxItems", "ids"))]
+# Fail fast: half a million wrong ids must not become half a million errors
+LimitedIds = Annotated[list[Id], Field(fail_fast=True, json_schema_extra=limited("maxItems", "ids"))]
 
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 FieldText = Annotated[
@@ -72,7 +73,7 @@ FieldValue = (
     | bool
     | Annotated[int, Field(ge=-_EXACT, le=_EXACT)]
     | Annotated[float, Field(ge=-_EXACT, le=_EXACT)]  # the same bounds: no whole number is rounded to fit
-    | Annotated[list[FieldText], Field(max_length=1_000)]
+    | Annotated[list[FieldText], Field(fail_fast=True, max_length=1_000)]
     | None
 )
 Fields = Annotated[dict[FieldName, FieldValue], Field(max_length=200)]

@@ -69,8 +69,8 @@ class PersonIn(ListIn):
     """For whom a list is, and what they wish for; all of it may be missing."""
 
     user_id: Id | None = Field(default=None, description="A user; of one who is not known nothing is known.")
-    history: Annotated[list[Id], Field(json_schema_extra=limited("maxItems", "history"))] | None = Field(
-        default=None, description="Item ids, oldest first, instead of what is known of the user."
+    history: Annotated[list[Id], Field(fail_fast=True, json_schema_extra=limited("maxItems", "history"))] | None = (
+        Field(default=None, description="Item ids, oldest first, instead of what is known of the user.")
     )
     wish: Text | None = Field(default=None, description="What is wished for, in words.")
     profile: Fields | None = Field(default=None, description="Fields of the user, instead of stored ones.")
@@ -109,9 +109,9 @@ class ExplainIn(PersonIn):
 
     model_config = _example(user_id="u1", item_ids=["i2"], reasons=2)
 
-    item_ids: Annotated[list[Id], Field(min_length=1, json_schema_extra=limited("maxItems", "k"))] | None = Field(
-        default=None, description="Which items; none: the k best."
-    )
+    item_ids: (
+        Annotated[list[Id], Field(fail_fast=True, min_length=1, json_schema_extra=limited("maxItems", "k"))] | None
+    ) = Field(default=None, description="Which items; none: the k best.")
     reasons: Annotated[int, Field(ge=1, le=10), WHOLE] = Field(default=3, description="Of each item at most.")
 
 
@@ -143,7 +143,9 @@ class EventsIn(In):
 
     model_config = _example(events=[{"user_id": "u1", "item_id": "i3", "kind": "view", "time": 1_760_000_000}])
 
-    events: Annotated[list[EventIn], Field(min_length=1, json_schema_extra=limited("maxItems", "batch"))]
+    events: Annotated[
+        list[EventIn], Field(fail_fast=True, min_length=1, json_schema_extra=limited("maxItems", "batch"))
+    ]
 
 
 class FeedbackIn(In):
@@ -176,7 +178,7 @@ class ItemsIn(In):
 
     model_config = _example(items=[{"item_id": "new1", "fields": {"title": "A new one", "year": 2020}}], replace=True)
 
-    items: Annotated[list[ItemIn], Field(min_length=1, json_schema_extra=limited("maxItems", "batch"))]
+    items: Annotated[list[ItemIn], Field(fail_fast=True, min_length=1, json_schema_extra=limited("maxItems", "batch"))]
     replace: bool = Field(default=True, description="Whether fields that are not named become empty.")
 
 

@@ -80,14 +80,14 @@ def read_request(
 
     Raises:
         NotFound: the item whose like is wanted is not in the catalog.
-        Unprocessable: another item is not, or there is no text to search for; names them.
+        Unprocessable: another item is not, or there is no text to search for; names their places.
     """
     catalog = snapshot.recommender.catalog
     exclude = _excluded(catalog, asked, past)
     if asked.kind == "similar":
         row = int(catalog.items.get([asked.item_id or ""])[0])
         if row < 0:
-            raise NotFound(f"the catalog has no item {asked.item_id!r}")
+            raise NotFound("item_id: there is no such item in the catalog")
         return QueryRow(np.array([row], dtype=np.int32), exclude)
     if asked.kind == "search":
         if not asked.text or not asked.text.strip():
@@ -177,7 +177,9 @@ def _excluded(catalog: Catalog, asked: Asked, past: UserPast | None) -> Int32Arr
 def _known(catalog: Catalog, ids: Sequence[str], name: str) -> Int32Array:
     rows = catalog.items.get(ids)
     if (rows < 0).any():
-        unknown = [f"{name}[{place}] ({ids[place]!r})" for place in np.flatnonzero(rows < 0).tolist()]
+        unknown = [
+            f"{name}[{place}]" for place in np.flatnonzero(rows < 0).tolist()
+        ]  # the place: an id is not repeated
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise Unprocessable(f"items that the catalog does not have: {', '.join(unknown[:5])}{more}")
     return rows

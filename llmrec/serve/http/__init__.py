@@ -5,7 +5,7 @@ It knows nothing of single routes.
 
 from llmrec.serve.http.drain import Door
 from llmrec.serve.http.edge import Edge, EdgeSettings
-from llmrec.serve.http.gate import Caller, Gate, Need
+from llmrec.serve.http.gate import Caller, Gate, Need, check_local
 from llmrec.serve.http.handlers import add_handlers
 from llmrec.serve.http.keys import KeyCache
 from llmrec.serve.http.route import GuardedRoute, caller_of, guarded_routes, needs
@@ -21,6 +21,7 @@ __all__ = [
     "Need",
     "add_handlers",
     "caller_of",
+    "check_local",
     "guarded_routes",
     "needs",
 ]

@@ -62,11 +62,13 @@ def check_length(scope: Scope, most: int | None) -> None:
 
     Raises:
         TooLarge: the body is announced to be over the limit.
-        BadRequest: the header is no number.
+        BadRequest: the header is no number, or the body is announced in two ways: a proxy may believe the other.
     """
     announced = [value for name, value in scope["headers"] if name == b"content-length"]
     if not announced:
         return
+    if any(name == b"transfer-encoding" for name, _ in scope["headers"]):
+        raise BadRequest("A request has Content-Length or Transfer-Encoding, not both.")
     if len(announced) > 1 or not announced[0].isdigit() or len(announced[0]) > 18:
         raise BadRequest("The header Content-Length is no number of bytes.")
     if most is not None and int(announced[0]) > most:

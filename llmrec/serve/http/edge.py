@@ -83,7 +83,8 @@ class Edge:
     async def _serve(self, scope: Scope, receive: Receive, send: _Sender, refusal: Problem | None) -> None:
         """Answer; what fails unexpectedly becomes a problem that says nothing of it."""
         if refusal is not None:
-            await problem_response(refusal)(scope, receive, send)
+            # what follows on the connection may be a part of a body that nobody reads
+            await problem_response(refusal, headers={"Connection": "close"})(scope, receive, send)
             return
         try:
             await self._app(scope, receive, send)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
@@ -13,14 +12,17 @@ from llmrec.serve.http.keys import KeyCache
 from llmrec.serve.http.rate import Buckets
 from llmrec.serve.problems import Forbidden, TooMany, Unauthorized
 from llmrec.serve.records import Key, Scope
+from llmrec.serve.service.hosts import is_loopback
 
-__all__ = ["Caller", "Gate", "Need", "is_loopback"]
+__all__ = ["Caller", "Gate", "Need", "check_local"]
 
 Need = Scope | Literal["public"]
 """What a route needs; "public": nothing."""
 
 _FAILURES_A_MINUTE = 30.0
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+"""Headers of proxies: who asks through one is somewhere else, whatever host the proxy names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Gate:
         shown = request.headers.getlist("authorization")
         if not shown:
             if await self.open():
-                self._check_local(request)
+                check_local(request)
                 return Caller(None)
             raise Unauthorized("Send a key: the header 'Authorization: Bearer SECRET'. `llmrec key add` makes one.")
         scheme, _, secret = shown[0].partition(" ")
@@ -124,23 +126,27 @@ class Gate:
         if wait:
             raise TooMany("Too many wrong keys from this address.", retry_after=wait)
 
-    def _check_local(self, request: Request) -> None:
-        """No page of another site may use a door that is open to this machine (cross-site requests, rebound names)."""
-        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-        if not is_loopback(host):
-            raise Forbidden("Without a key the service answers only requests to this machine by its own name.")
-        site = request.headers.get("sec-fetch-site", "none")
-        origin = request.headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-        if foreign or (site not in {"same-origin", "none"} and request.method not in _SAFE):
-            raise Forbidden("Without a key the service answers no requests from pages of other sites.")
+
+def check_local(request: Request) -> None:
+    """No page of another site may use a door that is open to this machine (cross-site requests, rebound names).
+
+    Raises:
+        Forbidden: the request does not name this machine, comes through a proxy, or from another site's page.
+    """
+    if any(name in request.headers for name in _FORWARDED):
+        raise Forbidden("Without a key the service answers no requests that come through a proxy; make a key.")
+    if not is_loopback(_hostname(request)):
+        raise Forbidden("Without a key the service answers only requests to this machine by its own name.")
+    site = request.headers.get("sec-fetch-site", "none")
+    origin = request.headers.get("origin")
+    foreign = origin is not None and origin.partition("://")[2].lower() != request.headers["host"].lower()
+    if foreign or (site not in {"same-origin", "none"} and request.method not in _SAFE):
+        raise Forbidden("Without a key the service answers no requests from pages of other sites.")
 
 
-def is_loopback(host: str) -> bool:
-    """Whether an address or name is this machine alone."""
-    if host.lower() == "localhost":
-        return True
+def _hostname(request: Request) -> str:
+    """The host that a request names; empty for none, and for what is no host."""
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     except ValueError:
-        return False
+        return ""

@@ -37,7 +37,9 @@ async def _on_error(request: Request, error: Exception) -> Response:
     )
     for kind, problem in kinds:
         if isinstance(error, kind):
-            return problem_response(problem(str(error)))
+            # what is wrong with data names ids and values; who sent them knows which, and others must not
+            told = "What is asked for does not fit the data of this pipeline." if kind is DataError else str(error)
+            return problem_response(problem("An id is not known." if kind is UnknownIdError else told))
     raise error
 
 

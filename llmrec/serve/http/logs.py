@@ -22,13 +22,13 @@ class JsonLines(logging.Formatter):
     """One JSON object a line; fields of a record come from `extra={"fields": {...}}`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line; an exception's own text is left out, for it may hold what a caller sent."""
+        """The line; texts of exceptions and of other libraries are left out, for they may hold what a caller sent."""
         trace = CURRENT.get()
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": record.getMessage() if _ours(record.name) else f"{record.module}:{record.lineno} says something",
         }
         if trace is not None:
             line |= {"request_id": trace.request_id, "trace_id": trace.trace_id, "span_id": trace.span_id}
@@ -47,6 +47,13 @@ def set_up_logs(level: int = logging.INFO) -> None:
         logger.handlers = [handler]
         logger.setLevel(level if name == "llmrec" else logging.WARNING)
         logger.propagate = False
+    root = logging.getLogger()
+    root.handlers = [handler]  # else Python writes what others say as it is
+    root.setLevel(logging.WARNING)
+
+
+def _ours(logger: str) -> bool:
+    return logger.partition(".")[0] in {"llmrec", "uvicorn"}
 
 
 def log_failure(where: str, error: BaseException) -> None:

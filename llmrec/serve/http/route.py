@@ -12,11 +12,14 @@ from starlette.routing import BaseRoute
 
 from llmrec.serve.http.gate import Caller, Gate, Need
 from llmrec.serve.http.problem import Unsupported
-from llmrec.serve.problems import BadRequest
+from llmrec.serve.problems import BadRequest, TooLarge
 
-__all__ = ["GuardedRoute", "caller_of", "guarded_routes", "needs"]
+__all__ = ["GuardedRoute", "caller_of", "guarded_routes", "is_slim", "needs"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+MEMBERS = 1_000
+"""Of an object of a body; of a hundred thousand unknown ones each would be an error, which takes seconds."""
 
 
 def needs(need: Need) -> Callable[[F], F]:
@@ -42,6 +45,7 @@ class _Json(Request):
 
         Raises:
             BadRequest: it is no JSON.
+            TooLarge: an object has too many members.
             Unsupported: it is not said to be JSON.
         """
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -57,6 +61,15 @@ class _Json(Request):
             self._json = from_json(body, allow_inf_nan=False)
         except ValueError as error:  # says a place, not what stands there
             raise BadRequest(f"The body is not JSON: {error}.") from None
+        if not is_slim(self._json):
+            raise TooLarge(f"An object of the body may have {MEMBERS:,} members.")
+
+
+def is_slim(value: Any) -> bool:
+    """Whether no object in a JSON value has more members than `MEMBERS`."""
+    if isinstance(value, dict):
+        return len(value) <= MEMBERS and all(map(is_slim, value.values()))
+    return not isinstance(value, list) or all(is_slim(part) for part in value if isinstance(part, dict | list))
 
 
 class GuardedRoute(APIRoute):

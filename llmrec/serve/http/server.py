@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from llmrec.errors import ConfigError
 from llmrec.serve.config import ServeConfig
 from llmrec.serve.http.drain import Door
+from llmrec.serve.http.prompt import PromptProtocol
 
 __all__ = ["listen", "serve"]
 
@@ -85,9 +86,9 @@ def serve(app: ASGIApp, config: ServeConfig, door: Door, listener: socket.socket
     Returns:
         Whether it ever began to listen; False: the app did not start.
     """
-    host, port = listener.getsockname()[:2]
     settings = uvicorn.Config(
         app,
+        http=PromptProtocol,
         lifespan="on",
         log_config=None,
         access_log=False,
@@ -99,7 +100,7 @@ def serve(app: ASGIApp, config: ServeConfig, door: Door, listener: socket.socket
         timeout_keep_alive=30,
         timeout_graceful_shutdown=_LAST_S,
     )
-    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    address = _address(listener)
 
     def ready() -> None:
         _LOG.info("ready at %s", address)
@@ -113,3 +114,8 @@ def serve(app: ASGIApp, config: ServeConfig, door: Door, listener: socket.socket
     finally:
         listener.close()
     return server.started
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,6 +1,7 @@
 """Recommenders as they are now: bundles that were loaded, with every item and every lesson that came since."""
 
 from llmrec.serve.live.changes import CaughtUp, with_stored_items
+from llmrec.serve.live.erased import holds_user, without_users
 from llmrec.serve.live.models import Models
 from llmrec.serve.live.past import UserPast, seconds_per_unit, user_query
 from llmrec.serve.live.snapshot import Snapshot, bundle_version
@@ -12,8 +13,10 @@ __all__ = [
     "Snapshot",
     "UserPast",
     "bundle_version",
+    "holds_user",
     "seconds_per_unit",
     "told",
     "user_query",
     "with_stored_items",
+    "without_users",
 ]

@@ -81,7 +81,7 @@ def check_changes(catalogs: Mapping[str, Catalog], items: Sequence[tuple[str, Ma
         items: ids, fields and states, as they were given.
 
     Raises:
-        Unprocessable: names the place of the item, its id and the field; never a value.
+        Unprocessable: names the place of the item and the field; never its id or a value.
     """
     schemas = {alias: catalog.table.schema for alias, catalog in catalogs.items()}
     names = {name for catalog in catalogs.values() for name in catalog.columns[1:]}
@@ -89,7 +89,7 @@ def check_changes(catalogs: Mapping[str, Catalog], items: Sequence[tuple[str, Ma
     for place, (item_id, fields, state) in enumerate(items):
         if not isinstance(item_id, str) or not item_id:
             raise Unprocessable(f"items[{place}]: an item's id is a text that is not empty")
-        where = f"items[{place}] ({item_id!r})"
+        where = f"items[{place}]"
         if unknown := sorted(set(fields) - names):
             raise Unprocessable(f"{where}: unknown fields {unknown}; the catalog has {sorted(names)}")
         there = item_id in put or any(item_id in catalog.items for catalog in catalogs.values())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from llmrec.errors import ConfigError, DataError, LlmrecError
 from llmrec.serve.config import ServeConfig
 from llmrec.serve.live.changes import ItemChange, apply_changes, check_changes, merged, with_stored_items
+from llmrec.serve.live.erased import erased_of, without_users
 from llmrec.serve.live.past import Pasts, UserPast
 from llmrec.serve.live.snapshot import Snapshot, load_bundle, warm_up
 from llmrec.serve.live.told import told
@@ -117,7 +118,7 @@ class Models:
                 kept = self._beside(alias, Path(earlier.path))
             if kept.bundle != earlier.bundle:
                 raise Conflict(f"the folder that alias {alias!r} stood for before holds another bundle now")
-            done = self._swap(kept, "rollback")
+            done = self._swap(self._without_erased(kept), "rollback")
             self._before.pop(alias, None)
             LOG.info("alias %s: back from bundle %s to %s", alias, now.bundle, done.bundle)
             return done
@@ -219,9 +220,14 @@ class Models:
         bundle, recommender = load_bundle(folder)
         fitted_seq = int((recommender.about or {}).get("store_seq", 0))
         fresh = Snapshot(alias, bundle, str(folder), 0, recommender, 0, fitted_seq, self._clock())
-        ready = self._caught_up(fresh)
+        ready = self._caught_up(self._without_erased(fresh))
         warm_up(ready.recommender)
         return ready
+
+    def _without_erased(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot without who was erased since the bundle was fitted, whose files still hold them."""
+        gone = erased_of(snapshot.recommender, self._store, snapshot.event_seq)
+        return replace(snapshot, recommender=without_users(snapshot.recommender, gone)) if gone else snapshot
 
     def _swap(self, snapshot: Snapshot, why: str | None) -> Snapshot:
         """Put a snapshot in the place of its alias's; recorded first, so that a failure changes nothing."""
@@ -262,9 +268,8 @@ def _changed(snapshot: Snapshot, changes: Sequence[ItemChange]) -> Recommender:
     try:
         return apply_changes(snapshot.recommender, changes)
     except (DataError, ConfigError) as error:
-        named = ", ".join(repr(change.item_id) for change in changes[:5])
         raise Unprocessable(
-            f"alias {snapshot.alias!r} cannot use these items ({named}): a rule or a component cannot read one of "
+            f"alias {snapshot.alias!r} cannot use these items: a rule or a component cannot read one of "
             f"their fields ({type(error).__name__})"
         ) from error
 

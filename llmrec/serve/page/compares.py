@@ -88,7 +88,8 @@ class Compares:
     async def _templates(self, call: Call) -> Response:
         known = await all_templates(self._service)
         before, after = call.form.one("a"), call.form.one("b")
-        found = await side_by_side(self._service, before, after) if before and after else None
+        people = call.visitor.may("admin")
+        found = await side_by_side(self._service, before, after, people=people) if before and after else None
         shown = {"templates": known, "before": before, "after": after, "found": found}
         return self.front.page(call, "compare_prompts", shown)
 
@@ -109,4 +110,10 @@ class Compares:
             first, second = both
             sides = [(first, moves(first, second)), (second, moves(second, first))]
         common = 0 if not sides else sum(move.other is not None for move in sides[0][1])
-        return {**await ask_values(self.front, wanted, found), "a": a, "b": b, "sides": sides, "common": common}
+        return {
+            **await ask_values(self.front, call.visitor, wanted, found),
+            "a": a,
+            "b": b,
+            "sides": sides,
+            "common": common,
+        }

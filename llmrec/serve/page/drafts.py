@@ -24,6 +24,9 @@ __all__ = ["Known", "Rendered", "SideBySide", "all_templates", "check", "keep", 
 
 SPACE = "prompts"
 SIGNS = 20_000
+SHOW_S, CHECK_S = 5.0, 30.0
+"""Seconds that a template may take to be shown, and to be checked: a draft may hold loops in loops."""
+
 SHOWN = 4
 CHECKED = 20_000
 USERS = 200
@@ -166,18 +169,28 @@ def parse(source: str, name: str) -> Template:
         return Template.from_dict(tomllib.loads(source), name)
     except tomllib.TOMLDecodeError as error:
         raise TemplateError(f"the source is not valid TOML: {error}") from None
+    except RecursionError:
+        raise TemplateError("the source is nested too deep") from None
 
 
-async def render(service: Service, template: Template) -> tuple[list[Rendered], str]:
+async def render(service: Service, template: Template, *, people: bool) -> tuple[list[Rendered], str]:
     """What a template makes of some items and users.
+
+    Args:
+        service: whose items and users.
+        template: the template.
+        people: whether users are shown too, which not everybody may see.
 
     Returns:
         The texts, and what is counted: "tokens" or "words".
     """
 
     def work() -> tuple[list[Rendered], str]:
+        from llmrec.text import bounded_rendering
+
         ground = _Ground.of(service)
-        return [*_items(ground, template), *_users(ground, template)], ground.unit
+        with bounded_rendering(SHOW_S):
+            return [*_items(ground, template), *(_users(ground, template) if people else ())], ground.unit
 
     return await run_in_threadpool(work)
 
@@ -212,8 +225,8 @@ def _users(ground: _Ground, template: Template) -> list[Rendered]:
     return [Rendered(part, f"user {of}", text, count, ground.limit) for of, text, count in rows]
 
 
-async def side_by_side(service: Service, before: str, after: str) -> SideBySide:
-    """Two templates on the same items and users.
+async def side_by_side(service: Service, before: str, after: str, *, people: bool) -> SideBySide:
+    """Two templates on the same items and, if these may be seen, users.
 
     Raises:
         NotFound: a name is not known.
@@ -224,18 +237,20 @@ async def side_by_side(service: Service, before: str, after: str) -> SideBySide:
 
     def work() -> SideBySide:
         from llmrec.lab import check_alike, rendered_pairs, source_diff
+        from llmrec.text import bounded_rendering
 
         check_alike(first.template, second.template)
         ground = _Ground.of(service)
-        pairs = rendered_pairs(
-            first.template,
-            second.template,
-            ground.recommender.catalog,
-            ground.rows(SHOWN),
-            ground.users(SHOWN),
-            ground.counter,
-            ground.limit,
-        )
+        with bounded_rendering(SHOW_S):
+            pairs = rendered_pairs(
+                first.template,
+                second.template,
+                ground.recommender.catalog,
+                ground.rows(SHOWN),
+                ground.users(SHOWN) if people else None,
+                ground.counter,
+                ground.limit,
+            )
         return SideBySide(tuple(source_diff(first.template, second.template)), tuple(pairs), ground.unit)
 
     return await run_in_threadpool(work)
@@ -251,15 +266,21 @@ async def check(service: Service, template: Template) -> tuple[list[Check], str]
     def work() -> tuple[list[Check], str]:
         from llmrec.data import Catalog
         from llmrec.lab import check_template
+        from llmrec.text import bounded_rendering
 
         ground = _Ground.of(service)
         catalog, people, note = ground.recommender.catalog, ground.users(USERS), ""
         limits = {"item": ground.limit, "user": ground.limit}
+        queries = None if people is None else people[1]
         if len(catalog) > CHECKED:
-            sample = Catalog.from_table(catalog.take(ground.rows(CHECKED), catalog.columns))
-            note = f"looked at {len(sample):,} of {len(catalog):,} items, and at no users"
-            return check_template(template, sample, None, ground.counter, limits), note
-        return check_template(template, catalog, None if people is None else people[1], ground.counter, limits), note
+            whole, catalog, queries = (
+                len(catalog),
+                Catalog.from_table(catalog.take(ground.rows(CHECKED), catalog.columns)),
+                None,
+            )
+            note = f"looked at {len(catalog):,} of {whole:,} items, and at no users"
+        with bounded_rendering(CHECK_S):
+            return check_template(template, catalog, queries, ground.counter, limits), note
 
     return await run_in_threadpool(work)
 

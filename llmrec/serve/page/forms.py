@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
@@ -32,7 +32,7 @@ class Form:
     def raw(self, name: str) -> str:
         """The last value of a name as it was typed, its line ends as one sign."""
         value = next((value for key, value in reversed(self.pairs) if key == name), "")
-        return value.replace("\r\n", "\n").replace("\r", "\n")
+        return _one_line_end(value)
 
     def all(self, name: str) -> tuple[str, ...]:
         """All values of a name that are not empty, each once, in order."""
@@ -40,7 +40,8 @@ class Form:
 
     def starting(self, prefix: str) -> dict[str, str]:
         """Values of names that begin so, as they were typed, by the rest of the name."""
-        return {key.removeprefix(prefix): self.raw(key) for key, _ in self.pairs if key.startswith(prefix)}
+        found = {key.removeprefix(prefix): value for key, value in self.pairs if key.startswith(prefix)}
+        return {key: _one_line_end(value) for key, value in found.items()}
 
     def whole(self, name: str, default: int, low: int, high: int) -> int:
         """A whole number.
@@ -70,6 +71,10 @@ class Form:
         if not 0.0 <= number <= 1.0:
             raise Unprocessable(f"{name} must be a number from 0 to 1, or empty; change it and send again")
         return number
+
+
+def _one_line_end(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 async def read_form(request: Request, limit: int) -> Form:
@@ -118,6 +123,6 @@ def check_origin(request: Request) -> None:
     if site is not None:
         elsewhere = site not in {"same-origin", "none"}
     else:
-        elsewhere = origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower()
+        elsewhere = origin is not None and origin.partition("://")[2].lower() != request.headers.get("host", "").lower()
     if elsewhere:
         raise Forbidden("this was sent from another site; open the page itself and send it from there")

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Router
 
 from llmrec.errors import ConfigError, DataError, LlmrecError, TemplateError, UnknownIdError
+from llmrec.serve.http import check_local
 from llmrec.serve.page.forms import Form, check_origin, read_form
 from llmrec.serve.page.looks import environment
 from llmrec.serve.page.sessions import Sessions
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["COOKIE", "Call", "Front", "Gate", "View", "Visitor", "gate_of"]
 
 COOKIE = "llmrec_session"
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 Need = Scope | Literal["nothing"]
 
@@ -149,10 +149,7 @@ class Front:
     async def _visitor(self, request: Request) -> Visitor:
         gate = gate_of(request)
         if not await self.service.has_keys() if gate is None else await gate.open():
-            # Without keys only this machine is served; a name that is not its own would be another site's doing.
-            host = urlsplit(f"//{request.headers.get('host', '')}").hostname
-            if host not in LOOPBACK:
-                raise Forbidden("without keys this page is served under the name of this machine only (localhost)")
+            check_local(request)
             return Visitor(None, open=True, seal=self._seal("open"))
         token = request.cookies.get(COOKIE, "")
         session = self.sessions.find(token) if token else None

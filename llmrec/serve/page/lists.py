@@ -11,7 +11,7 @@ from starlette.routing import Router
 from llmrec.errors import LlmrecError
 from llmrec.serve.page.asking import Chosen, Wanted, chosen_items, some_users
 from llmrec.serve.page.forms import Form
-from llmrec.serve.page.front import Call, Front
+from llmrec.serve.page.front import Call, Front, Visitor
 from llmrec.serve.page.looks import others, title_of
 from llmrec.serve.problems import Problem, Unprocessable
 from llmrec.serve.views import Listed
@@ -66,13 +66,13 @@ class Lists:
 
     async def _begin(self, call: Call) -> Response:
         wanted = Wanted.of(call.form, self._service)
-        return self.front.page(call, "try", await _values(self.front, wanted))
+        return self.front.page(call, "try", await _values(self.front, call.visitor, wanted))
 
     async def _ask(self, call: Call) -> Response:
         wanted = Wanted.of(call.form, self._service)
         steered = await steer(self.front, wanted, call.form)
         if steered is not None:
-            return self.front.page(call, "try", await _values(self.front, **steered))
+            return self.front.page(call, "try", await _values(self.front, call.visitor, **steered))
         return await _show(self.front, call, wanted)
 
     async def _feedback(self, call: Call) -> Response:
@@ -125,10 +125,12 @@ async def steer(front: Front, wanted: Wanted, form: Form) -> dict[str, Any] | No
     return None
 
 
-async def ask_values(front: Front, wanted: Wanted, found: list[dict[str, str]] | None = None) -> dict[str, Any]:
-    """What the form is written with."""
+async def ask_values(
+    front: Front, visitor: Visitor, wanted: Wanted, found: list[dict[str, str]] | None = None
+) -> dict[str, Any]:
+    """What the form is written with; ids of users only for those who may see users."""
     service = front.service
-    users = await some_users(service)
+    users = await some_users(service) if visitor.may("admin") else []
     return {
         "wanted": wanted,
         "aliases": service.models.aliases(),
@@ -141,6 +143,7 @@ async def ask_values(front: Front, wanted: Wanted, found: list[dict[str, str]] |
 
 async def _values(
     front: Front,
+    visitor: Visitor,
     wanted: Wanted,
     found: list[dict[str, str]] | None = None,
     listed: Listed | None = None,
@@ -151,14 +154,15 @@ async def _values(
     if listed is not None and wanted.mode == "user":
         view = await front.service.user(wanted.user_id)
         known = view.known
-        past = await chosen_items(front.service, view.history[: -NEWEST - 1 : -1], wanted.alias)
+        if visitor.may("admin"):
+            past = await chosen_items(front.service, view.history[: -NEWEST - 1 : -1], wanted.alias)
     more: dict[str, Any] = {"listed": listed, "past": past, "known": known, "reasons": {}, "told": told}
-    return {**await ask_values(front, wanted, found), **more}
+    return {**await ask_values(front, visitor, wanted, found), **more}
 
 
 async def _show(front: Front, call: Call, wanted: Wanted, told: Told | None = None) -> Response:
     listed = await front.service.recommend(wanted.asked())
-    values = await _values(front, wanted, None, listed, told)
+    values = await _values(front, call.visitor, wanted, None, listed, told)
     if not call.enhanced:  # a script fetches reasons later; without one they come with the list
         values["reasons"] = await _reasons(front, wanted, [item.item_id for item in listed.items])
     return front.page(call, "try", values)

@@ -86,7 +86,7 @@ class Prompts:
         try:
             template = parse(source, name or "draft/new")
             values["kind"] = template.kind
-            values["texts"], values["unit"] = await render(self._service, template)
+            values["texts"], values["unit"] = await render(self._service, template, people=call.visitor.may("admin"))
             if checked:
                 values["checks"], values["note"] = await check(self._service, template)
         except LlmrecError as error:

@@ -82,22 +82,23 @@ class Traces:
         self.front.add(routes, "POST", "/trace", self._ask)
 
     async def _begin(self, call: Call) -> Response:
-        return self.front.page(call, "trace", await self._values(Wanted.of(call.form, self._service)))
+        return self.front.page(call, "trace", await self._values(call, Wanted.of(call.form, self._service)))
 
     async def _ask(self, call: Call) -> Response:
         wanted = Wanted.of(call.form, self._service)
         steered = await steer(self.front, wanted, call.form)
         if steered is not None:
-            return self.front.page(call, "trace", await self._values(**steered))
+            return self.front.page(call, "trace", await self._values(call, **steered))
         traced = await self._service.trace(wanted.asked(), min(SHOWN, self._service.config.limits.candidates))
-        return self.front.page(call, "trace", await self._values(wanted, None, traced))
+        return self.front.page(call, "trace", await self._values(call, wanted, None, traced))
 
     async def _values(
-        self, wanted: Wanted, found: list[dict[str, str]] | None = None, traced: Traced | None = None
+        self, call: Call, wanted: Wanted, found: list[dict[str, str]] | None = None, traced: Traced | None = None
     ) -> dict[str, Any]:
-        shown = await ask_values(self.front, wanted, found)
+        shown = await ask_values(self.front, call.visitor, wanted, found)
         tables = [] if traced is None else [stage_table(stage) for stage in traced.stages]
-        read = () if traced is None else traced.history[: -NEWEST - 1 : -1]
+        hidden = wanted.mode == "user" and not call.visitor.may("admin")
+        read = () if traced is None or hidden else traced.history[: -NEWEST - 1 : -1]
         return {
             **shown,
             "traced": traced,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from llmrec.errors import LlmrecError
 from llmrec.serve.problems import Conflict, Unprocessable
 from llmrec.serve.records import Job
+from llmrec.text import bounded_rendering
 
 if TYPE_CHECKING:
     from llmrec.pipeline import Recommender
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from llmrec.text import Template
 
 __all__ = ["Measure", "Trials", "measure"]
+
+LONGEST_S = 6 * 3600.0
+"""Seconds after which a comparison fails that still writes texts."""
 
 PLACE = re.compile(r"\((\d+) of (\d+)\)")
 
@@ -81,7 +85,8 @@ class Trials:
         ended: dict[str, Any]
         try:
             say("reading the data")
-            result = self._measure(recommender, templates, users, say)
+            with bounded_rendering(LONGEST_S):
+                result = self._measure(recommender, templates, users, say)
             ended = {"state": "done", "message": "", "progress": 1.0, "result": result}
         except LlmrecError as error:
             ended = {"state": "failed", "message": str(error)}

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -38,17 +39,35 @@ class Blocking:
             TooMany: too much waits already.
             Unavailable: closed.
         """
+        return await asyncio.wrap_future(self._begin(partial(work, *args, **kwargs)))
+
+    async def to_the_end(self, end: Callable[[], None], work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As calling it, and call `end` on the event loop once nothing is done any more, whoever still waits.
+
+        Raises:
+            TooMany, Unavailable: as calling it; `end` was called.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            doing = self._begin(partial(work, *args, **kwargs))
+        except BaseException:
+            end()
+            raise
+        doing.add_done_callback(lambda _: _tell(loop, end))
+        return await asyncio.wrap_future(doing)
+
+    def _begin(self, work: Callable[[], T]) -> Future[T]:
         if self._closed:
             raise Unavailable("the service is stopping; ask another one, or later", retry_after=5.0)
         if not self._free.acquire(blocking=False):
             raise TooMany("too much waits for the database; ask again", retry_after=1.0)
         try:
-            doing = self._pool.submit(partial(work, *args, **kwargs))
+            doing = self._pool.submit(work)
         except BaseException:
             self._free.release()
             raise
         doing.add_done_callback(self._done)
-        return await asyncio.wrap_future(doing)
+        return doing
 
     def _done(self, _doing: Future[Any]) -> None:
         self._free.release()
@@ -57,3 +76,8 @@ class Blocking:
         """Refuse further work, and wait for what was begun; blocks."""
         self._closed = True
         self._pool.shutdown(wait=True)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # the loop was closed, and with it went who waited
+        loop.call_soon_threadsafe(end)

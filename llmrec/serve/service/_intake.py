@@ -28,9 +28,10 @@ class Intake:
         """See `Service.add_events`."""
         parts = self._parts
         self._check(events)
+        erasures = parts.gate.erasures
         named = {event.impression_id for event in events if event.impression_id is not None}
         shown = await parts.blocking(self._impressions, named) if named else {}
-        return await self._store(tied_all(events, shown), idempotency_key, caller)
+        return await self._store(tied_all(events, shown), erasures, idempotency_key, caller)
 
     async def feedback(self, event: NewEvent, idempotency_key: str | None, caller: str) -> Added:
         """See `Service.feedback`; the event names an impression."""
@@ -42,14 +43,26 @@ class Intake:
         wanted = event.impression_id or ""
         if not is_storable(wanted):
             raise NotFound("there is no such impression")
+        erasures = parts.gate.erasures
         shown = await parts.blocking(parts.store.impression, wanted)
-        return await self._store([tied(event, shown)], idempotency_key, caller)
+        return await self._store([tied(event, shown)], erasures, idempotency_key, caller)
 
-    async def _store(self, events: Sequence[NewEvent], idempotency_key: str | None, caller: str) -> Added:
-        """Store events, and let the next requests of their users, and the learner, see them."""
+    async def _store(
+        self, events: Sequence[NewEvent], erasures: int, idempotency_key: str | None, caller: str
+    ) -> Added:
+        """Store events, and let the next requests of their users, and the learner, see them.
+
+        Args:
+            events: tied to their lists.
+            erasures: begun before the lists were read.
+            idempotency_key: of the call.
+            caller: whose key that is.
+        """
         parts = self._parts
         users = {event.user_id for event in events if event.user_id is not None}
         async with parts.gate.inside(users):
+            if erasures != parts.gate.erasures:  # a user's erasure must not end in an event that tells of their list
+                await parts.blocking(self._check_lists, events)
             added = await parts.blocking(
                 parts.store.add_events, events, now=parts.clock(), idempotency_key=idempotency_key, caller=caller
             )
@@ -73,6 +86,12 @@ class Intake:
         models = self._parts.models
         rows = [models.snapshot(alias).recommender.catalog.items.get(item_ids) for alias in models.aliases()]
         return list((np.max(rows, axis=0, initial=-1) >= 0).tolist())
+
+    def _check_lists(self, events: Sequence[NewEvent]) -> None:
+        """See that the lists are still there."""
+        found = self._impressions({event.impression_id for event in events if event.impression_id is not None})
+        if None in found.values():
+            raise NotFound("there is no such impression any more")
 
     def _impressions(self, ids: set[str]) -> dict[str, Impression | None]:
         store = self._parts.store

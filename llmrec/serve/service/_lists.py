@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmrec.errors import ConfigError, DataError, TemplateError, UnknownIdError
 from llmrec.serve.asked import Asked
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Lists"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 EXPERIMENTED = "default"
@@ -52,19 +51,21 @@ class Lists:
             except Unprocessable:
                 self._watch_refused(asked)
                 raise
-            return await self._within(asked.deadline, self._leave, made, asked, log)
+            end = parts.gate.stay([asked.user_id])  # too late, or gone: what is being recorded is recorded all the same
+            work = parts.blocking.to_the_end(end, self._leave, made, asked, anonymous, log)
+            return await _by(asked.deadline, work)
 
     async def search(self, asked: Asked) -> Listed:
         """See `Service.search`."""
         asked = self._timed(asked, "search")
         answer = await self._parts.engine.ask(asked)
-        return await self._within(asked.deadline, listed, Made.of(answer), None)
+        return await _by(asked.deadline, self._parts.blocking(listed, Made.of(answer), None))
 
     async def similar(self, asked: Asked) -> Listed:
         """See `Service.similar`."""
         asked = self._timed(asked, "similar")
         answer = await self._parts.engine.ask(asked)
-        return await self._within(asked.deadline, listed, Made.of(answer), None)
+        return await _by(asked.deadline, self._parts.blocking(listed, Made.of(answer), None))
 
     async def explain(self, asked: Asked, item_ids: Sequence[str] | None, reasons: int) -> list[Explanation]:
         """See `Service.explain`."""
@@ -109,14 +110,15 @@ class Lists:
             return Made.of(answers[0], assignment.experiment, assignment.variant)
         return _interleaved(answers[0], answers[1], asked.k, assignment)
 
-    def _leave(self, made: Made, asked: Asked, log: bool) -> Listed:
+    def _leave(self, made: Made, asked: Asked, anonymous: str | None, log: bool) -> Listed:
         """Record a list, and return it as it leaves; in a thread."""
         parts = self._parts
         self._watch(made, asked)
         if not log:
             return listed(made, None)
         start, impression = time.monotonic(), new_id()
-        parts.store.add_impressions([impression_of(made, impression, asked.user_id, parts.clock())])
+        unit = None if asked.user_id is not None or not anonymous else parts.store.unit(anonymous)
+        parts.store.add_impressions([impression_of(made, impression, asked.user_id, parts.clock(), unit)])
         timings = {**made.timings, "record": time.monotonic() - start}
         return listed(replace(made, timings=timings), impression)
 
@@ -141,14 +143,6 @@ class Lists:
         if asked.history and (catalog.items.get(asked.history) < 0).any():
             self._parts.drift.saw_items(known=False)
 
-    async def _within(self, deadline: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do what waits for the database before it is too late."""
-        try:
-            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                return await self._parts.blocking(work, *args, **kwargs)
-        except TimeoutError as error:
-            raise TooLate("the list was made, but could not be recorded in time") from error
-
     def _explained(self, asked: Asked, item_ids: Sequence[str] | None, reasons: int) -> list[Explanation]:
         parts = self._parts
         recommender, queries = query_of(parts.models.snapshot(asked.alias), parts.models, asked)
@@ -167,6 +161,15 @@ class Lists:
         snapshot = parts.models.snapshot(asked.alias)
         recommender, queries = query_of(snapshot, parts.models, asked)
         return traced(recommender, queries, Wanted(snapshot.alias, snapshot.bundle, asked.k, candidates))
+
+
+async def _by(deadline: float, work: Coroutine[Any, Any, T]) -> T:
+    """Do what waits for the database before it is too late."""
+    try:
+        async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+            return await work
+    except TimeoutError as error:
+        raise TooLate("the list was made, but could not be recorded in time") from error
 
 
 def _interleaved(first: Answer, second: Answer, k: int, assignment: Assignment) -> Made:

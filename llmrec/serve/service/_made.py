@@ -89,7 +89,9 @@ def new_id() -> str:
     return secrets.token_urlsafe(16)
 
 
-def impression_of(made: Made, impression_id: str, user_id: str | None, time: float) -> Impression:
+def impression_of(
+    made: Made, impression_id: str, user_id: str | None, time: float, unit: str | None = None
+) -> Impression:
     """Return what is recorded of a list."""
     return Impression(
         id=impression_id,
@@ -104,6 +106,7 @@ def impression_of(made: Made, impression_id: str, user_id: str | None, time: flo
         experiment=made.experiment,
         variant=made.variant,
         sources=made.sources,
+        unit=unit,
     )
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from llmrec.serve.live import holds_user, without_users
 from llmrec.serve.problems import TooLarge, Unprocessable
 from llmrec.serve.records import Erased
-from llmrec.serve.service._erase import holds_user, without_user
 from llmrec.serve.service._events import is_storable
 from llmrec.serve.service._parts import Parts
 from llmrec.serve.views import UserView
@@ -66,7 +66,7 @@ class People:
             snapshot = models.snapshot(alias)
             if holds_user(snapshot.recommender, user_id):
                 held.append(snapshot.bundle)
-                models.change(alias, partial(without_user, user_id=user_id))
+                models.change(alias, partial(without_users, user_ids=[user_id]))
         return held
 
     def _view(self, user_id: str) -> UserView:

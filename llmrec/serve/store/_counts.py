@@ -19,6 +19,11 @@ _COUNTED = {"click": "clicks", "like": "likes", "buy": "buys", "dismiss": "dismi
 _DAY_S = 86_400
 _NO_NAME: ColumnElement[str] = literal_column("''")  # a parameter would not be the same expression to GROUP BY
 
+# Who is told from others: a user, else whoever has the same key; the unit of somebody of whom neither is known is None,
+# and each of their lists stands for itself.
+_KNOWN: ColumnElement[str] = func.coalesce(IMPRESSIONS.c.user_id, IMPRESSIONS.c.unit)
+_UNIT: ColumnElement[str] = func.coalesce(_KNOWN, IMPRESSIONS.c.id)
+
 
 def by_day(connection: Connection, start: float, end: float) -> list[dict[str, Any]]:
     """Lists that were handed out in the time, and what was done on them whenever; newest day first.
@@ -59,16 +64,15 @@ def outcomes(connection: Connection, experiment: str, after_seq: int) -> list[Ou
         after_seq: only lists that were handed out when there was an event of this number or a greater one.
     """
     wanted = (IMPRESSIONS.c.experiment == experiment, IMPRESSIONS.c.event_seq >= after_seq)
-    unit = func.coalesce(IMPRESSIONS.c.user_id, IMPRESSIONS.c.id)
     variant = func.coalesce(IMPRESSIONS.c.variant, _NO_NAME)
-    group = (unit, IMPRESSIONS.c.user_id, variant)
+    group = (_UNIT, _KNOWN, variant)
     first = func.min(IMPRESSIONS.c.time)
     lists = connection.execute(
-        select(*group, func.count(), first).where(*wanted).group_by(*group).order_by(first, unit, variant)
+        select(*group, func.count(), first).where(*wanted).group_by(*group).order_by(first, _UNIT, variant)
     ).all()
     did = _did(("click", "buy"), *wanted)
     joined = did.join(IMPRESSIONS, did.c.impression_id == IMPRESSIONS.c.id)
-    whose = (unit, IMPRESSIONS.c.user_id, variant, did.c.kind)
+    whose = (_UNIT, _KNOWN, variant, did.c.kind)
     counts = {
         tuple(row[:4]): row[4]
         for row in connection.execute(select(*whose, func.count()).select_from(joined).group_by(*whose))
@@ -104,8 +108,7 @@ def _source_clicks(
 ) -> dict[tuple[str, str], Mapping[str, int]]:
     """Clicks of interleaved lists by (unit, variant), then by source."""
     did = _did(("click",), *wanted, IMPRESSIONS.c.sources.is_not(None))
-    unit = func.coalesce(IMPRESSIONS.c.user_id, IMPRESSIONS.c.id)
-    columns = (unit, func.coalesce(IMPRESSIONS.c.variant, _NO_NAME), IMPRESSIONS.c["items"], IMPRESSIONS.c.sources)
+    columns = (_UNIT, func.coalesce(IMPRESSIONS.c.variant, _NO_NAME), IMPRESSIONS.c["items"], IMPRESSIONS.c.sources)
     joined = did.join(IMPRESSIONS, did.c.impression_id == IMPRESSIONS.c.id)
     found: dict[tuple[str, str], Counter[str]] = {}
     for key, variant, items, sources, item_id in connection.execute(

@@ -44,6 +44,7 @@ def row_of(impression: Impression) -> dict[str, Any]:
         "degraded": impression.degraded,
         "experiment": plain_or_none("experiment", impression.experiment),
         "variant": plain_or_none("variant", impression.variant),
+        "unit": plain_or_none("unit", impression.unit),
         "day": int(time // _DAY_S),
     }
 

@@ -147,6 +147,10 @@ class Store:
         """
         self._writer.write(_impressions.add, [_impressions.row_of(impression) for impression in impressions])
 
+    def unit(self, anonymous: str) -> str:
+        """`Impression.unit`: a keyed hash of what tells somebody without an id from others; no user's id is like it."""
+        return f"\x1f{mark(self._secret, 'unit', anonymous).hex()}"
+
     def impression(self, impression_id: str) -> Impression | None:
         """A list by its id; None: not known."""
         plain("impression_id", impression_id)
@@ -240,6 +244,11 @@ class Store:
         """The number of the newest event when the user was last erased; None: never."""
         user = self._user(user_id)
         return self._database.read(lambda connection: _users.erased_at(connection, user))
+
+    def erased_among(self, user_ids: Iterable[str]) -> dict[str, int]:
+        """Of some users those who were erased, with `erased_at_seq`; asks the database once, however many they are."""
+        gone = self._database.read(_users.all_erased)
+        return {user: seq for user in user_ids if (seq := gone.get(self._user(user))) is not None} if gone else {}
 
     def note_models(self, bundle: str, user_ids: Iterable[str]) -> None:
         """Note, as keyed hashes, with which users' data a bundle was fitted; `Erased.models` tells it."""

@@ -86,6 +86,7 @@ IMPRESSIONS = Table(
     Column("sources", Text),
     Column("day", Integer, nullable=False),  # of 86,400 s since the epoch, UTC: counted by without asking a clock
     Column("event_seq", BigInteger, nullable=False, server_default="0"),  # newest event when it was handed out
+    Column("unit", _id()),
 )
 Index("llmrec_impressions_user", IMPRESSIONS.c.user_id)
 Index("llmrec_impressions_time", IMPRESSIONS.c.time, IMPRESSIONS.c.id)

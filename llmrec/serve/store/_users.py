@@ -14,7 +14,7 @@ from llmrec.serve.store._plain import loaded
 from llmrec.serve.store._sql import counter, insert_missing, put
 from llmrec.serve.store._tables import ERASED, EVENTS, IMPRESSIONS, MODELS, PROFILES
 
-__all__ = ["erase", "erased_at", "fitted_with", "page", "profile", "profiles_after", "put_profile"]
+__all__ = ["all_erased", "erase", "erased_at", "fitted_with", "page", "profile", "profiles_after", "put_profile"]
 
 
 def put_profile(connection: Connection, user_id: str, profile: str) -> None:
@@ -67,6 +67,11 @@ def erase(connection: Connection, user_id: str, mark: bytes, now: float) -> Eras
 def erased_at(connection: Connection, mark: bytes) -> int | None:
     """The number of the newest event when the user was last erased; None: never."""
     return connection.execute(select(ERASED.c.seq).where(ERASED.c.mark == mark)).scalar_one_or_none()
+
+
+def all_erased(connection: Connection) -> dict[bytes, int]:
+    """The number of the newest event when each user was last erased, by mark."""
+    return {bytes(mark): seq for mark, seq in connection.execute(select(ERASED.c.mark, ERASED.c.seq))}
 
 
 def fitted_with(connection: Connection, bundle: str, marks: Iterable[bytes]) -> None:

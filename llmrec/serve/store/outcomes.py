@@ -12,10 +12,11 @@ __all__ = ["Outcome"]
 class Outcome:
     """What one unit of an experiment saw in one variant, and did.
 
-    A unit is a user, or a list where nobody known saw it. An item that was clicked twice in one list counts once.
+    A unit is a user, somebody without an id who is told from others (`Impression.unit`), or else a single list. An item
+    that was clicked twice in one list counts once.
 
     Attributes:
-        user_id: None: a single list that was handed to nobody known.
+        user_id: or the unit of somebody without an id; None: a single list that was handed to nobody known.
         variant: the variant of the lists; "" where they name none.
         impressions: lists.
         clicks: items of these lists that were clicked ("click").

@@ -277,7 +277,9 @@ def test_a_log_line_is_json_without_the_text_of_errors():
     try:
         raise ValueError("user-17")
     except ValueError:
-        record = logging.getLogger("x").makeRecord("x", 40, "f", 1, "failed", (), __import__("sys").exc_info())
+        record = logging.getLogger("llmrec.x").makeRecord(
+            "llmrec.x", 40, "f", 1, "failed", (), __import__("sys").exc_info()
+        )
     line = json.loads(JsonLines().format(record))
     assert (line["error"], line["message"]) == ("ValueError", "failed")
     assert "user-17" not in str(line)

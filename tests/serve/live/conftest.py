@@ -73,6 +73,9 @@ class FakeStore:
     def erased_at_seq(self, user_id):
         return self._erased.get(user_id)
 
+    def erased_among(self, user_ids):
+        return {user: self._erased[user] for user in user_ids if user in self._erased}
+
     def add_deployment(self, alias, path, bundle, *, now, why):
         self._check()
         self._deployments.append(Deployment(len(self._deployments) + 1, alias, path, bundle, now, why))

@@ -110,6 +110,9 @@ class _Nothing:
     def erased_at_seq(self, user_id):
         return None
 
+    def erased_among(self, user_ids):
+        return {}
+
 
 async def _all(engine, asked):
     gate, begun = threading.Event(), threading.Event()

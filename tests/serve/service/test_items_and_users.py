@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec.serve.asked import Asked
+from llmrec.serve.live import holds_user, without_users
 from llmrec.serve.problems import BadRequest, NotFound, TooLarge, Unavailable, Unprocessable
 from llmrec.serve.records import NewEvent
-from llmrec.serve.service._erase import holds_user, without_user
 from llmrec.serve.service._items import items_page, title_of
 from llmrec.types import Item
 
@@ -163,6 +164,7 @@ def test_erasure_leaves_nothing_behind(using, make, config, clock):
         neighbour = await service.user("u4")
         await service.deploy("default")
         reloaded = await service.user("u3")
+        held += [holds_user(service.models.snapshot().recommender, "u3")]
         return bundle, before, erased, after, held, (cold, stranger), shown, again, neighbour, reloaded
 
     bundle, before, erased, after, held, lists, shown, again, neighbour, reloaded = using(work)
@@ -170,7 +172,7 @@ def test_erasure_leaves_nothing_behind(using, make, config, clock):
     assert (erased.events, erased.impressions, erased.profile) == (1, 2, True)
     assert bundle in erased.models
     assert (after.known, after.history, after.profile, after.events) == (False, (), {}, ())
-    assert held == [False, False]
+    assert held == [False, False, False]
     assert lists[0] == lists[1]
     assert shown is None
     assert (again.events, again.impressions, again.profile) == (0, 0, False)
@@ -179,11 +181,55 @@ def test_erasure_leaves_nothing_behind(using, make, config, clock):
     assert not reloaded.known
 
     async def later(service):
+        assert not holds_user(service.models.snapshot().recommender, "u3")
         return await service.user("u3"), await service.user("u4")
 
     restarted, other = using(later)
     assert (restarted.known, restarted.history) == (False, ())
     assert other.history == neighbour.history
+
+
+def test_a_list_that_nobody_waits_for_any_more_is_erased_too(using, monkeypatch):
+    async def work(service):
+        going, begun, write = threading.Event(), threading.Event(), service.store.add_impressions
+
+        def slow(impressions):
+            begun.set()
+            assert going.wait(30)
+            write(impressions)
+
+        monkeypatch.setattr(service.store, "add_impressions", slow)
+        asking = asyncio.ensure_future(service.recommend(Asked(user_id="u3")))
+        await asyncio.to_thread(begun.wait, 30)
+        asking.cancel()  # as when the client goes
+        await asyncio.wait([asking])
+        erasing = asyncio.ensure_future(service.erase_user("u3"))
+        await asyncio.sleep(0.1)
+        assert not erasing.done()
+        going.set()
+        erased = await erasing
+        return erased.impressions, service.store.impressions_between(0, 2e9)
+
+    assert using(work) == (1, [])
+
+
+def test_feedback_on_a_list_that_is_erased_meanwhile_is_not_stored(using, monkeypatch):
+    async def work(service):
+        listed = await service.recommend(Asked(user_id="u3"))
+        loop, read = asyncio.get_running_loop(), service.store.impression
+
+        def erased_after(impression_id):
+            found = read(impression_id)
+            monkeypatch.setattr(service.store, "impression", read)
+            asyncio.run_coroutine_threadsafe(service.erase_user("u3"), loop).result(30)
+            return found
+
+        monkeypatch.setattr(service.store, "impression", erased_after)
+        with pytest.raises(NotFound):
+            await service.feedback(listed.impression_id, listed.items[0].item_id, "click")
+        return service.store.events_after(0)
+
+    assert using(work) == []
 
 
 def test_what_is_asked_during_an_erasure_is_erased_too(using):
@@ -217,7 +263,7 @@ def test_a_recommender_without_a_user_keeps_everything_else(hybrid, row):
 
     before = replace(hybrid, users=tiny_users())
     user = f"u{row}"
-    after = without_user(before, user)
+    after = without_users(before, [user])
     assert holds_user(before, user)
     assert not holds_user(after, user)
     left = [one for one in before.histories.users if one != user]
@@ -226,5 +272,5 @@ def test_a_recommender_without_a_user_keeps_everything_else(hybrid, row):
     for name in ("offsets", "items", "times"):
         np.testing.assert_array_equal(getattr(old, name), getattr(new, name))
     assert old.profiles == new.profiles
-    assert without_user(after, user) is after
+    assert without_users(after, [user]) is after
     assert after.catalog is before.catalog

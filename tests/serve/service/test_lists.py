@@ -116,6 +116,28 @@ def test_an_experiment_chooses_until_it_is_stopped(using, kind):
         assert all(list(one.scores) == sorted(one.scores, reverse=True) for one in shown)
 
 
+def test_anonymous_people_are_told_apart_in_experiments_and_by_nobody_else(using):
+    async def work(service):
+        await service.create_experiment("rankers", {"old": "default", "new": "other"})
+        asked = Asked(history=("i1",))
+        lists = [await service.recommend(asked, anonymous=f"cookie {n}") for n in range(6) for _ in range(2)]
+        own = await service.recommend(ANN, anonymous="cookie 1")
+        first = lists[2].items[0].item_id
+        await service.feedback(lists[2].impression_id, first, "click")
+        shown = [service.store.impression(one.impression_id) for one in (*lists, own)]
+        return shown, service.store.outcomes("rankers"), await service.report_experiment("rankers")
+
+    shown, outcomes, report = using(work)
+    assert [one.unit for one in shown[0:12:2]] == [one.unit for one in shown[1:12:2]]
+    assert len({one.unit for one in shown[:12]}) == 6
+    assert not any("cookie" in one.unit for one in shown[:12])
+    assert shown[-1].unit is None
+    people = [one for one in outcomes if one.user_id != ANN.user_id]
+    assert sorted(one.impressions for one in people) == [2] * 6
+    assert [one.clicks for one in people if one.user_id == shown[2].unit] == [1]
+    assert (report.users, report.left_out) == (7, 0)
+
+
 def test_one_experiment_at_a_time_newest_first(using, clock):
     async def work(service):
         await service.create_experiment("one", {"a": "default", "b": "other"})
