@@ -7,7 +7,7 @@ A template that somebody is writing may hold loops in loops or a width of a thou
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -136,8 +136,8 @@ class _Bounding(NodeTransformer):
         self.generic_visit(node)
         return self._filter(nodes.List(node.nodes), "_joined")
 
-    def _filter(self, node: nodes.Expr, name: str, *args: nodes.Expr) -> nodes.Filter:
-        made = nodes.Filter(node, name, list(args), [], None, None)
+    def _filter(self, node: nodes.Node, name: str, *args: nodes.Expr) -> nodes.Filter:
+        made = nodes.Filter(node, name, list(args), [], None, None)  # type: ignore[arg-type]
         return made.set_environment(self._environment)  # type: ignore[return-value]
 
 
@@ -173,7 +173,7 @@ def _written(_context: Any, value: Any) -> Any:
 
 @pass_environment  # never worked out beforehand
 def _steps(_environment: Any, values: Iterable[Any], cost: int) -> Iterable[Any]:
-    if hasattr(values, "__len__"):
+    if isinstance(values, Sized):
         _spend(cost * len(values))
         return values
     return _one_by_one(values, cost)

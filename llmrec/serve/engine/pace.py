@@ -28,6 +28,9 @@ HOLD_S = 1.0
 """An overload counts as over when there were no signs of it for so long."""
 
 SAMPLES = 256
+CALM_S = 0.2
+"""While there is no overload a batch may take as long as this, whatever an answer takes alone: larger ones answer more."""
+
 LEAST = 10
 """Answers without a wait that must have been seen before their time says anything."""
 
@@ -151,6 +154,7 @@ class Pace:
             easy, known = self._easy_s.get(lane), self._seconds.get(lane, {})
             if easy is None or not known:
                 return self._batch
+            easy = easy if self.overloaded else max(CALM_S, easy)
             fits = [bucket for bucket, seconds in known.items() if seconds <= easy]
             largest = max(fits, default=0)
             room = largest == max(known) and ROOM * known.get(largest, easy) <= easy

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
+import numpy as np
 from starlette.concurrency import run_in_threadpool
 
 from llmrec.serve.asked import Asked
 from llmrec.serve.page.forms import Form
 from llmrec.serve.page.looks import title_of
-from llmrec.serve.problems import NotFound, TooLarge, Unprocessable
+from llmrec.serve.problems import TooLarge, Unprocessable
 
 if TYPE_CHECKING:
     from llmrec.serve.service import Service
@@ -20,7 +21,7 @@ __all__ = ["Chosen", "Wanted", "chosen_items", "some_users"]
 
 Mode = Literal["user", "history", "wish"]
 MODES = ("user", "history", "wish")
-USERS = 50
+USERS = 12
 NAMED = 50
 
 
@@ -126,15 +127,23 @@ class Chosen:
 
 async def chosen_items(service: Service, item_ids: Sequence[str], alias: str = "default") -> list[Chosen]:
     """What to call some items; those that are not known are called by their ids."""
-    found = [Chosen(item_id, item_id) for item_id in item_ids[:-NAMED]]  # of a long history, the newest have names
-    for item_id in item_ids[-NAMED:]:
-        try:
-            view = await service.item(item_id, alias)
-        except NotFound:
-            found.append(Chosen(item_id, item_id))
-        else:
-            found.append(Chosen(item_id, title_of(item_id, view.fields)))
-    return found
+    if not item_ids:
+        return []
+    catalog = service.models.snapshot(alias).recommender.catalog
+
+    def look() -> list[Chosen]:
+        named = list(item_ids[-NAMED:])  # of a long history, the newest have names
+        rows = catalog.items.get(named)
+        there = [(item_id, row) for item_id, row in zip(named, rows.tolist(), strict=True) if row >= 0]
+        records = catalog.records(np.array([row for _, row in there], dtype=np.int32))
+        titles = {one: title_of(one, _without_id(record)) for (one, _), record in zip(there, records, strict=True)}
+        return [Chosen(item_id, titles.get(item_id, item_id)) for item_id in item_ids]
+
+    return await run_in_threadpool(look)
+
+
+def _without_id(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name != "item_id"}
 
 
 async def some_users(service: Service, most: int = USERS) -> list[str]:

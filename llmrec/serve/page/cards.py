@@ -32,6 +32,10 @@ def _framed(tokens: Sequence[Any]) -> list[Any]:
     """Tables in frames that scroll, and that the keyboard reaches."""
     from markdown_it.token import Token
 
+    for token in tokens:
+        if token.type in {"fence", "code_block"}:  # long ones scroll in themselves
+            token.attrs |= {"tabindex": "0", "role": "region", "aria-label": "Code of the card"}
+
     found: list[Any] = []
     for token in tokens:
         if token.type == "table_open":

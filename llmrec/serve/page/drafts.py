@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,9 +128,6 @@ async def all_templates(service: Service) -> list[Known]:
     """Those kept here, newest version first, then those that come with llmrec."""
 
     def look() -> list[Known]:
-        from llmrec.lab import template_toml
-        from llmrec.text import list_templates
-
         kept = []
         for name, value in service.store.values(SPACE).items():
             try:
@@ -137,9 +135,18 @@ async def all_templates(service: Service) -> list[Known]:
             except (LlmrecError, KeyError):  # written by a newer llmrec: not for this one to read
                 continue
         kept.sort(key=lambda one: _numbered(one.name), reverse=True)
-        return [*kept, *(Known(one.name, one, kept=False, source=template_toml(one)) for one in list_templates())]
+        return [*kept, *_shipped()]
 
     return await run_in_threadpool(look)
+
+
+@cache
+def _shipped() -> tuple[Known, ...]:
+    """The templates that come with llmrec; they are the same as long as the process runs, and slow to read."""
+    from llmrec.lab import template_toml
+    from llmrec.text import list_templates
+
+    return tuple(Known(one.name, one, kept=False, source=template_toml(one)) for one in list_templates())
 
 
 async def known(service: Service, name: str) -> Known:
@@ -154,6 +161,7 @@ async def known(service: Service, name: str) -> Known:
     return found
 
 
+@lru_cache(maxsize=256)
 def parse(source: str, name: str) -> Template:
     """Read a template from its source.
 
@@ -206,7 +214,8 @@ def _items(ground: _Ground, template: Template) -> list[Rendered]:
         tokens = ground.counter.count_tokens(texts).tolist()
         ids = catalog.items.decode(rows)
         found += [
-            Rendered(part, of, text, count, ground.limit) for of, text, count in zip(ids, texts, tokens, strict=True)
+            Rendered(part, f"item {of}", text, count, ground.limit)
+            for of, text, count in zip(ids, texts, tokens, strict=True)
         ]
     return found
 

@@ -25,6 +25,7 @@ __all__ = ["evaluation", "measured", "outline"]
 CARD_BYTES = 500_000
 INTERVAL = {"value", "low", "high"}
 HIDDEN = {"salt"}
+HOLDOUTS = frozenset({"last", "time", "cold-items", "cold-users"})
 PLAIN = (str, int, float, bool, type(None))
 
 
@@ -68,6 +69,8 @@ def measured(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         found.append(
             {
                 "name": name,
+                "title": f"Holdout: {name}" if name in HOLDOUTS else name,
+                "size": _size(protocol),
                 "protocol": protocol,
                 "ranges": _ranges(report["metrics"]),
                 "totals": totals,
@@ -75,6 +78,13 @@ def measured(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _size(protocol: Mapping[str, Any]) -> str:
+    """Over what was measured, in a line."""
+    users, items = protocol.get("n_users"), protocol.get("n_items")
+    parts = [f"{count:,} {of}" for count, of in ((users, "users"), (items, "items ranked")) if isinstance(count, int)]
+    return " · ".join([*parts, "95 % intervals over users"]) if parts else ""
 
 
 def _ranges(metrics: Any) -> Ranges:

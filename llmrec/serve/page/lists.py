@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Lists", "ask_values"]
 
 FOUND = 8
+SEARCHED = 200
 PICKS = 6
 NEWEST = 6
 KINDS = ("like", "dismiss", "restore")
@@ -99,16 +100,24 @@ async def find_titles(front: Front, text: str, alias: str) -> list[dict[str, str
     """Items whose fields hold a text: id, title and some more to tell them apart."""
     if not text:
         return []
-    page = await front.service.items(None, FOUND, text[: front.service.config.limits.text_chars], alias)
+    page = await front.service.items(None, SEARCHED, text[: front.service.config.limits.text_chars], alias)
+    words = text.strip().lower()
+    named = [(title_of(item.item_id, item.fields), item) for item in page.entries if item.state == "active"]
+    named.sort(key=lambda one: _distance(one[0].lower(), words))
     return [
         {
             "id": item.item_id,
-            "title": title_of(item.item_id, item.fields),
+            "title": title,
             "more": " · ".join(value for _, value in others(item.item_id, item.fields, 2)),
         }
-        for item in page.entries
-        if item.state == "active"
+        for title, item in named[:FOUND]
     ]
+
+
+def _distance(title: str, words: str) -> tuple[int, int]:
+    """How far a title is from what was typed: the same, begins so, has a word that does, holds it, has it elsewhere."""
+    kinds = (title == words, title.startswith(words), f" {words}" in title, words in title, True)
+    return kinds.index(True), len(title)
 
 
 async def steer(front: Front, wanted: Wanted, form: Form) -> dict[str, Any] | None:

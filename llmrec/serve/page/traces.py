@@ -30,12 +30,14 @@ class StageTable:
     Attributes:
         stage: as the service tells it.
         sources: names of the retrievers that proposed something here.
+        apart: those of them that have no column of their own.
         shares: by place of the candidate: share by column, 0 to 1; None: no evidence.
         dropped: how many of the candidates shown did not go on.
     """
 
     stage: StageView
     sources: tuple[str, ...]
+    apart: tuple[str, ...]
     shares: tuple[Mapping[str, float | None], ...]
     dropped: int
 
@@ -47,7 +49,8 @@ def stage_table(stage: StageView) -> StageTable:
         {name: _share(one.columns.get(name), spans[name]) for name in stage.columns} for one in stage.candidates
     )
     sources = dict.fromkeys(name for one in stage.candidates for name in one.source_ranks)
-    return StageTable(stage, tuple(sources), shares, sum(not one.kept for one in stage.candidates))
+    apart = tuple(name for name in sources if name not in stage.columns)
+    return StageTable(stage, tuple(sources), apart, shares, sum(not one.kept for one in stage.candidates))
 
 
 def _span(candidates: Sequence[CandidateView], column: str) -> tuple[float, float]:

@@ -63,7 +63,8 @@ class Trials:
             raise Conflict("a comparison is under way; wait until it is done")
         try:
             asked = {"templates": [one.name for one in templates], "users": users}
-            job = self._service.store.add_job("prompt_compare", asked, now=time.time())
+            self._service.job_book.bury()
+            job = self._service.job_book.begin("prompt_compare", asked)
             work = threading.Thread(
                 target=self._run, args=(job, recommender, templates, users), name="llmrec-prompts", daemon=True
             )
@@ -85,7 +86,7 @@ class Trials:
         ended: dict[str, Any]
         try:
             say("reading the data")
-            with bounded_rendering(LONGEST_S):
+            with bounded_rendering(LONGEST_S), self._service.job_book.alive(job):
                 result = self._measure(recommender, templates, users, say)
             ended = {"state": "done", "message": "", "progress": 1.0, "result": result}
         except LlmrecError as error:

@@ -88,8 +88,9 @@ def items_page(recommender: Recommender, cursor: str | None, limit: int, find: s
     rows = _found(catalog, _start(catalog, cursor), limit + 1, (find or "").strip())
     shown, more = rows[:limit], len(rows) > limit
     ids = catalog.items.decode(shown)
+    fitted = len(catalog) if recommender.histories is None else recommender.histories.catalog_size
     views = tuple(
-        ItemView(item_id, fields, "active" if catalog.active[row] else "removed")
+        ItemView(item_id, fields, "active" if catalog.active[row] else "removed", trained=row < fitted)
         for item_id, fields, row in zip(ids, fields_of(catalog, shown.tolist()), shown.tolist(), strict=True)
     )
     return Page(views, _cursor(ids[-1]) if more else None)

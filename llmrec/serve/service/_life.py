@@ -46,7 +46,7 @@ class Life:
         """See `Service.start`."""
         parts = self._parts
         await self._check_host()
-        await self._refits.bury()
+        await parts.blocking(parts.job_book.bury, starting=True)
         self.watch.start()
         await parts.slow(parts.models.start)
         await parts.blocking(parts.experiments.refresh)

@@ -11,6 +11,7 @@ from llmrec.serve.service._blocking import Blocking
 from llmrec.serve.service._coverage import Coverage
 from llmrec.serve.service._drift import Drift
 from llmrec.serve.service._gate import Gate
+from llmrec.serve.service.jobs import JobBook
 
 if TYPE_CHECKING:
     from llmrec.serve.engine import Engine
@@ -45,6 +46,7 @@ class Parts:
         gate: keeps requests of a user apart from the user's erasure.
         drift: of inputs.
         coverage: of catalogs.
+        job_book: begins jobs, and buries those that nobody works on.
     """
 
     config: ServeConfig
@@ -59,6 +61,7 @@ class Parts:
     gate: Gate
     drift: Drift
     coverage: Coverage
+    job_book: JobBook
 
     @classmethod
     def of(
@@ -85,4 +88,5 @@ class Parts:
             gate=Gate(),
             drift=Drift(clock),
             coverage=Coverage(),
+            job_book=JobBook(store, clock),
         )

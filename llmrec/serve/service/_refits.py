@@ -14,24 +14,17 @@ from typing import TYPE_CHECKING, Any
 from llmrec.serve.problems import Conflict, Unavailable
 from llmrec.serve.records import Job
 from llmrec.serve.service._parts import Parts
+from llmrec.serve.service.jobs import BEAT, UNDER_WAY
 
 if TYPE_CHECKING:
     from llmrec.serve.live import Snapshot
 
 __all__ = ["Refits", "refit_command"]
 
-BEAT = 20.0
-"""Seconds after which a job is noted as alive, even if it says nothing."""
-
-DEAD = 90.0
-"""Seconds of silence after which a job's process is taken to be gone, and the job to have failed."""
-
 PATIENCE = 5.0
 """Seconds that a process has to end when it is told to."""
 
 LONGEST_LINE = 1 << 20
-
-UNDER_WAY = ("waiting", "running")
 
 
 def refit_command() -> list[str]:
@@ -63,6 +56,7 @@ class Refits:
     def __init__(self, parts: Parts, command: Callable[[], list[str]] = refit_command) -> None:
         self._store, self._models, self._config = parts.store, parts.models, parts.config
         self._blocking, self._slow, self._clock, self._command = parts.blocking, parts.slow, parts.clock, command
+        self._book = parts.job_book
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def begin(self, alias: str, force: bool) -> Job:
@@ -88,14 +82,6 @@ class Refits:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def bury(self) -> None:
-        """Mark as failed what some process began and no process sees through any more."""
-        now = self._clock()
-        for job in await self._blocking(self._store.jobs, "refit"):
-            if job.state in UNDER_WAY and now - job.updated > DEAD:
-                gone = "what worked on it is gone"
-                await self._blocking(self._store.update_job, job.id, now=now, state="failed", message=gone)
-
     async def _see_through(self, snapshot: Snapshot, force: bool, begun: asyncio.Future[Job]) -> None:
         try:
             job = await self._added(snapshot, force)
@@ -115,12 +101,12 @@ class Refits:
         await self._update(job, **changes)
 
     async def _added(self, snapshot: Snapshot, force: bool) -> Job:
-        await self.bury()
+        await self._blocking(self._book.bury)
         for job in await self._blocking(self._store.jobs, "refit"):
             if job.state in UNDER_WAY and job.asked.get("alias") == snapshot.alias:
                 raise Conflict(f"a refit of {snapshot.alias!r} is under way elsewhere; ask for its job")
         asked = {"alias": snapshot.alias, "bundle": snapshot.bundle, "force": force}
-        return await self._blocking(self._store.add_job, "refit", asked, now=self._clock())
+        return await self._blocking(self._book.begin, "refit", asked)
 
     async def _outcome(self, job: Job, snapshot: Snapshot, force: bool) -> dict[str, Any]:
         """Fit, then deploy; what the job says in the end."""

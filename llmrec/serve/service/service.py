@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from llmrec.serve.experiments import Experiment, Experiments, Report
     from llmrec.serve.learn import Learner
     from llmrec.serve.live import Models, Snapshot
+    from llmrec.serve.service.jobs import JobBook
     from llmrec.serve.store import Store
     from llmrec.types import Item
 
@@ -43,6 +44,7 @@ class Service:
         engine: answers requests.
         learner: brings what counts events up to date.
         experiments: which pipeline a user gets.
+        job_book: begins jobs under this service's name.
     """
 
     config: ServeConfig
@@ -51,11 +53,13 @@ class Service:
     engine: Engine
     learner: Learner
     experiments: Experiments
+    job_book: JobBook
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.config, self.store, self.models = parts.config, parts.store, parts.models
         self.engine, self.learner, self.experiments = parts.engine, parts.learner, parts.experiments
+        self.job_book = parts.job_book
         self._lists, self._intake, self._people = Lists(parts), Intake(parts), People(parts)
         self._catalogs, self._life = Catalogs(parts), Life(parts)
 

@@ -227,8 +227,8 @@ class Store:
     def erase_user(self, user_id: str, *, now: float) -> Erased:
         """Delete a user's events, lists and profile; a keyed hash stays, so that older bundles are known to hold them.
 
-        SQLite's file is overwritten where they were, and its log emptied. PostgreSQL reuses the place when it vacuums.
-        Idempotency records hold nothing of a user and stay, so that a repeated call does not bring events back.
+        SQLite's file is overwritten where they were. PostgreSQL reuses the place when it vacuums. Idempotency records
+        hold nothing of a user and stay, so that a repeated call does not bring events back.
         """
         plain("user_id", user_id)
         user = self._user(user_id)
@@ -242,8 +242,7 @@ class Store:
 
     def erased_at_seq(self, user_id: str) -> int | None:
         """The number of the newest event when the user was last erased; None: never."""
-        user = self._user(user_id)
-        return self._database.read(lambda connection: _users.erased_at(connection, user))
+        return self._database.read(partial(_users.erased_at, user=self._user(user_id)))
 
     def erased_among(self, user_ids: Iterable[str]) -> dict[str, int]:
         """Of some users those who were erased, with `erased_at_seq`; asks the database once, however many they are."""

@@ -16,6 +16,7 @@ from llmrec.serve.asked import Asked
 from llmrec.serve.config import ServeConfig
 from llmrec.serve.problems import Conflict, NotFound, Unprocessable
 from llmrec.serve.records import Added, Deployment, Job, Key
+from llmrec.serve.service.jobs import JobBook
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -81,6 +82,12 @@ class Store:
             raise Conflict("it is there already")
         self.spaces.setdefault(space, {})[name] = value
 
+    def jobs(self, kind=None, limit=50):
+        return list(self.work.values())[::-1]
+
+    def delete_value(self, space, name):
+        self.spaces.get(space, {}).pop(name, None)
+
     def add_job(self, kind, asked, *, now):
         job = Job(secrets.token_hex(4), kind, "waiting", asked, created=now, updated=now)
         self.work[job.id] = job
@@ -125,6 +132,7 @@ class FakeService:
         )
         self.go_on = threading.Event()
         self.config, self.store = ServeConfig(bundles={"default": folder}), Store()
+        self.job_book = JobBook(self.store, time.time)
         self.reset()
 
     def reset(self):

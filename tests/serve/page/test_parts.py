@@ -241,3 +241,31 @@ def test_moves_of_one_list_are_those_of_the_other_turned_round(first, second):
 def test_intervals_of_a_report_are_written_as_such():
     rows = outline({"variants": [{"name": "a", "ctr": {"value": 0.5, "low": None, "high": 0.75}}], "salt": "x"})
     assert rows == {"facts": {}, "tables": {"variants": [["name", "ctr"], ["a", "0.5 [-, 0.75]"]]}}
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"), [("Alien", "Alien"), ("ali", "Alien"), ("res", "Resurrection"), ("lien", "Alien")]
+)
+def test_titles_are_found_by_what_was_typed_and_not_by_their_place(words, nearest):
+    from llmrec.serve.page.lists import _distance
+
+    titles = ["A film of some alienation", "Aliens", "The Ali resort", "Alien", "Resurrection", "Nothing of it"]
+    assert min(titles, key=lambda one: _distance(one.lower(), words.lower())) == nearest
+
+
+def test_templates_that_come_with_llmrec_are_read_once():
+    from llmrec.serve.page.drafts import _shipped, parse
+
+    assert _shipped() is _shipped()
+    source = _shipped()[0].source
+    assert parse(source, "item/mine") is parse(source, "item/mine")
+
+
+def test_retrievers_without_a_column_stand_apart_in_a_trace():
+    from llmrec.serve.page.traces import stage_table
+    from llmrec.serve.views import CandidateView, StageView
+
+    one = CandidateView("a", "A", 1, None, {"dense": 0.5}, {"dense": 3, "random": 1}, True, None)
+    table = stage_table(StageView("retrieve", 1, 1, ("dense",), (one,)))
+    assert table.sources == ("dense", "random")
+    assert table.apart == ("random",)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import shutil
+import socket
+import subprocess
 import sys
 import textwrap
 
@@ -17,7 +20,8 @@ from llmrec.serve.problems import Conflict, NotFound, Unavailable
 from llmrec.serve.records import NewEvent
 from llmrec.serve.service import Service
 from llmrec.serve.service._refit_process import main
-from llmrec.serve.service._refits import DEAD, Refits
+from llmrec.serve.service._refits import Refits
+from llmrec.serve.service.jobs import DEAD, JobBook
 from llmrec.serve.store import open_store
 
 
@@ -283,3 +287,50 @@ def test_whose_data_a_bundle_was_fitted_with_is_noted(using):
 
     bundle, erased = using(work)
     assert bundle in erased.models
+
+
+def left_behind(store, kind, owner, updated):
+    """A job that runs, as the store has it."""
+    job = store.add_job(kind, {"alias": "default"}, now=updated)
+    store.update_job(job.id, now=updated, state="running", message="on it")
+    if owner is not None:
+        store.put_value("job owners", job.id, owner)
+    return job.id
+
+
+def test_a_start_fails_what_an_earlier_process_left_running(using, config, clock):
+    store = open_store(config.store)
+    other = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    here, gone = socket.gethostname(), int(other.stdout)
+    dead = [
+        left_behind(store, "prompt_compare", {"host": here, "pid": gone, "token": "a"}, clock.now),
+        left_behind(store, "refit", {"host": here, "pid": gone, "token": "a"}, clock.now),
+        left_behind(store, "prompt_compare", {"host": here, "pid": os.getpid(), "token": "before"}, clock.now),
+        left_behind(store, "of an older version", None, clock.now),
+        left_behind(store, "refit", {"host": "elsewhere", "pid": 1, "token": "a"}, clock.now - DEAD - 1),
+    ]
+    alive = [
+        left_behind(store, "prompt_compare", {"host": here, "pid": os.getppid(), "token": "a"}, clock.now),
+        left_behind(store, "refit", {"host": "elsewhere", "pid": 1, "token": "a"}, clock.now),
+    ]
+    store.close()
+
+    async def work(service):
+        return {job.id: job for job in await service.jobs()}
+
+    jobs = using(work)
+    assert {(jobs[one].state, jobs[one].message) for one in dead} == {("failed", "what worked on it is gone")}
+    assert {jobs[one].state for one in alive} == {"running"}
+
+
+def test_who_worked_on_a_job_is_forgotten_once_it_has_ended(config, clock):
+    with open_store(config.store) as store:
+        book = JobBook(store, clock)
+        job = book.begin("refit", {})
+        with book.alive(job):
+            book.bury(starting=True)
+        assert store.job(job.id).state == "waiting"
+        assert list(store.values("job owners")) == [job.id]
+        store.update_job(job.id, now=clock.now, state="done")
+        book.bury()
+        assert store.values("job owners") == {}
