@@ -137,7 +137,7 @@ class _Bounding(NodeTransformer):
         return self._filter(nodes.List(node.nodes), "_joined")
 
     def _filter(self, node: nodes.Node, name: str, *args: nodes.Expr) -> nodes.Filter:
-        made = nodes.Filter(node, name, list(args), [], None, None)  # type: ignore[arg-type]
+        made = nodes.Filter(node, name, list(args), [], None, None)
         return made.set_environment(self._environment)  # type: ignore[return-value]
 
 

@@ -29,7 +29,7 @@ HOLD_S = 1.0
 
 SAMPLES = 256
 CALM_S = 0.2
-"""While there is no overload a batch may take as long as this, whatever an answer takes alone: larger ones answer more."""
+"""While there is no overload a batch may take as long as this: larger ones answer more."""
 
 LEAST = 10
 """Answers without a wait that must have been seen before their time says anything."""

@@ -137,10 +137,12 @@ def check_local(request: Request) -> None:
         raise Forbidden("Without a key the service answers no requests that come through a proxy; make a key.")
     if not is_loopback(_hostname(request)):
         raise Forbidden("Without a key the service answers only requests to this machine by its own name.")
-    site = request.headers.get("sec-fetch-site", "none")
+    site = request.headers.get("sec-fetch-site")
+    if site in {"same-origin", "none"}:
+        return  # the browser says so, not the page; a form of ours has the origin "null", as we send no referrers
     origin = request.headers.get("origin")
     foreign = origin is not None and origin.partition("://")[2].lower() != request.headers["host"].lower()
-    if foreign or (site not in {"same-origin", "none"} and request.method not in _SAFE):
+    if foreign or (site is not None and request.method not in _SAFE):
         raise Forbidden("Without a key the service answers no requests from pages of other sites.")
 
 

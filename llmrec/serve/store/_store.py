@@ -73,7 +73,6 @@ class Store:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Close it."""
         self.close()
 
     def close(self) -> None:
@@ -242,10 +241,10 @@ class Store:
 
     def erased_at_seq(self, user_id: str) -> int | None:
         """The number of the newest event when the user was last erased; None: never."""
-        return self._database.read(partial(_users.erased_at, user=self._user(user_id)))
+        return self._database.read(partial(_users.erased_at, mark=self._user(user_id)))
 
     def erased_among(self, user_ids: Iterable[str]) -> dict[str, int]:
-        """Of some users those who were erased, with `erased_at_seq`; asks the database once, however many they are."""
+        """Of some users those who were erased, with `erased_at_seq`; asks the database once."""
         gone = self._database.read(_users.all_erased)
         return {user: seq for user in user_ids if (seq := gone.get(self._user(user))) is not None} if gone else {}
 

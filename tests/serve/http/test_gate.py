@@ -200,6 +200,7 @@ def test_the_open_door_is_not_for_pages_of_other_sites(client):
         {"Host": "localhost:8080"},
         {"Host": "[::1]:8080"},
         {"Origin": "http://127.0.0.1:8080", "Sec-Fetch-Site": "same-origin"},
+        {"Origin": "null", "Sec-Fetch-Site": "same-origin"},  # a form of our own page
     ]
     for headers in own:
         assert client.post("/v1/recommend", json={}, headers=headers).status_code == 200, headers
