@@ -8,12 +8,15 @@ import time
 from starlette.types import Message, Receive, Scope
 
 from llmrec.serve.http.problem import TooSlow
-from llmrec.serve.problems import BadRequest, TooLarge
+from llmrec.serve.problems import BadRequest, Problem, TooLarge
 
-__all__ = ["BODY_S", "Bounded", "check_length"]
+__all__ = ["BODY_S", "Bounded", "check_length", "read_off"]
 
 BODY_S = 30.0
 """Seconds in which a body must have come."""
+
+REST_S = 1.0
+"""Seconds in which the body of a refused request is read."""
 
 
 class Bounded:
@@ -73,6 +76,23 @@ def check_length(scope: Scope, most: int | None) -> None:
         raise BadRequest("The header Content-Length is no number of bytes.")
     if most is not None and int(announced[0]) > most:
         raise _too_large(most)
+
+
+async def read_off(scope: Scope, receive: Receive) -> None:
+    """Read the body of a request that is refused, within bounds, and drop it.
+
+    A connection that is closed while something on it is unread is reset, and the client may lose the answer.
+    """
+    if any(name == b"expect" for name, _ in scope["headers"]):  # it has not been sent, and need not be
+        return
+    try:
+        async with asyncio.timeout(REST_S):
+            while True:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
+    except (Problem, TimeoutError):
+        return
 
 
 def _too_large(most: int) -> TooLarge:

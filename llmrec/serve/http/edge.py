@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from llmrec.serve.http.body import Bounded, check_length
+from llmrec.serve.http.body import Bounded, check_length, read_off
 from llmrec.serve.http.drain import Door
 from llmrec.serve.http.headers import secure
 from llmrec.serve.http.logs import ACCESS, log_failure
@@ -83,6 +83,7 @@ class Edge:
     async def _serve(self, scope: Scope, receive: Receive, send: _Sender, refusal: Problem | None) -> None:
         """Answer; what fails unexpectedly becomes a problem that says nothing of it."""
         if refusal is not None:
+            await read_off(scope, receive)
             # what follows on the connection may be a part of a body that nobody reads
             await problem_response(refusal, headers={"Connection": "close"})(scope, receive, send)
             return

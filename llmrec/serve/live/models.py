@@ -88,7 +88,8 @@ class Models:
 
         Args:
             alias: the name; a new one needs a path.
-            path: the bundle's folder; None: the alias's folder again.
+            path: the bundle's folder; None: that of the alias's last deployment, which another process may have noted
+                (`llmrec refit --deploy`).
             why: "reload" or "refit", see `Deployment`.
 
         Raises:
@@ -97,7 +98,7 @@ class Models:
             Unavailable: the store does not answer; what was in force stays so.
         """
         with self._deploying:
-            folder = Path(self.snapshot(alias).path) if path is None else Path(path).expanduser().resolve()
+            folder = self._folder(alias) if path is None else Path(path).expanduser().resolve()
             return self._swap(self._beside(alias, folder), why)
 
     def rollback(self, alias: str) -> Snapshot:
@@ -192,6 +193,11 @@ class Models:
     def forget(self, user_id: str | None = None) -> None:
         """Read what is known of a user anew next time, for it has changed; None: of everybody."""
         self._pasts.forget(self.aliases(), user_id)
+
+    def _folder(self, alias: str) -> Path:
+        """Where the bundle is that an alias is to stand for."""
+        now, deployed = self.snapshot(alias), self._store.deployments(alias)
+        return Path(deployed[0].path if deployed else now.path)
 
     def _first(self, alias: str, folder: Path) -> tuple[Snapshot, bool]:
         """What an alias stands for at the start, and whether that is to be recorded."""

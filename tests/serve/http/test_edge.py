@@ -322,3 +322,43 @@ def test_when_the_door_is_closed_only_probes_are_answered(client):
     answer = client.post("/v1/recommend", json={})
     _problem(answer, 503)
     assert (answer.headers["retry-after"], answer.headers["connection"]) == ("1", "close")
+
+
+@pytest.mark.parametrize(
+    ("headers", "comes", "unread"),
+    [([], True, 0), ([], False, 1), ([(b"expect", b"100-continue")], True, 2)],
+    ids=["comes", "stalls", "waits to be asked for"],
+)
+def test_who_is_refused_is_read_first(fakes, monkeypatch, headers, comes, unread):
+    # a connection that is closed with something unread is reset, and the client never sees the 503
+    monkeypatch.setattr("llmrec.serve.http.body.REST_S", 0.05)
+    app = create_app(fakes.FakeService())
+    app.state.door.close()
+    pieces = [{"type": "http.request", "body": b"{}", "more_body": True}, {"type": "http.request", "body": b" "}]
+    sent, unread_when_answered = [], []
+
+    async def receive():
+        if not comes and len(pieces) == 1:
+            await asyncio.Event().wait()
+        return pieces.pop(0)
+
+    async def send(message):
+        unread_when_answered.append(len(pieces))
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/v1/recommend",
+        "raw_path": b"/v1/recommend",
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1"), (b"content-length", b"3"), *headers],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 8080),
+    }
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 503
+    assert unread_when_answered[0] == unread

@@ -183,6 +183,14 @@ def test_a_reload_sees_what_was_put_in_the_folders_place_and_rollback_the_old(mo
     assert models.rollback("default").bundle == one.bundle  # it is still at hand, if not in the folder
 
 
+def test_a_reload_takes_what_another_process_deployed(models, store, other_bundle, hybrid_bundle):
+    version = bundle_version(other_bundle)
+    store.add_deployment("default", str(other_bundle), version, now=1.0, why="refit")  # llmrec refit --deploy
+    assert models.snapshot().path == str(hybrid_bundle)
+    assert models.deploy("default").bundle == version
+    assert models.rollback("default").path == str(hybrid_bundle)
+
+
 def test_after_a_restart_the_last_deployment_counts(models, store, hybrid_bundle, config_of, other_bundle, tmp_path):
     models.deploy("default", other_bundle)
     again = Models(store, config_of(hybrid_bundle))
