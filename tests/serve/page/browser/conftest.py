@@ -28,7 +28,7 @@ def url(app):
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop is this thread's: other tests run loops of their own
 def browser():
     if CHROMIUM is None:
         lacking = "no Chromium here: install the Debian package `chromium`"
