@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.serve.asked import Asked
-from llmrec.serve.live import Snapshot, UserPast, seconds_per_unit
+from llmrec.serve.live import Snapshot, UserPast, units_per_second
 from llmrec.serve.problems import NotFound, Unprocessable
 from llmrec.types import BoolArray, Csr, Float32Array, Int32Array, Int64Array, Queries
 
@@ -163,7 +163,7 @@ def _moment(snapshot: Snapshot, asked: Asked, clock: Callable[[], float]) -> int
     log = snapshot.recommender.histories
     if asked.at is None and log is not None and log.times is None:
         return None
-    return int(clock() if asked.at is None else asked.at) * seconds_per_unit(log)
+    return int(clock() if asked.at is None else asked.at) * units_per_second(log)
 
 
 def _excluded(catalog: Catalog, asked: Asked, past: UserPast | None) -> Int32Array:

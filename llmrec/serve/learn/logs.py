@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.data import Catalog, Interactions, Vocab, items_hash
-from llmrec.serve.live import seconds_per_unit
+from llmrec.serve.live import units_per_second
 from llmrec.serve.records import StoredEvent
 from llmrec.types import BoolArray, Float32Array, Int32Array, Int64Array, select_rows
 
@@ -47,7 +47,7 @@ class LogShape:
     @property
     def per_second(self) -> int:
         """How many units of the log's times make a second."""
-        return seconds_per_unit(self.log)
+        return units_per_second(self.log)
 
     @property
     def kind_names(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from llmrec.serve.live.changes import CaughtUp, with_stored_items
 from llmrec.serve.live.erased import holds_user, without_users
 from llmrec.serve.live.models import Models
-from llmrec.serve.live.past import UserPast, seconds_per_unit, user_query
+from llmrec.serve.live.past import UserPast, units_per_second, user_query
 from llmrec.serve.live.snapshot import Snapshot, bundle_version
 from llmrec.serve.live.told import told
 
@@ -14,8 +14,8 @@ __all__ = [
     "UserPast",
     "bundle_version",
     "holds_user",
-    "seconds_per_unit",
     "told",
+    "units_per_second",
     "user_query",
     "with_stored_items",
     "without_users",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from llmrec.data import Interactions
     from llmrec.serve.store import Store
 
-__all__ = ["Pasts", "UserPast", "seconds_per_unit", "user_query"]
+__all__ = ["Pasts", "UserPast", "units_per_second", "user_query"]
 
 NOT_RATED = float("nan")
 
@@ -89,7 +89,7 @@ def user_query(snapshot: Snapshot, store: Store, config: LearnConfig, user_id: s
     return _as_the_log(log, _in_order(log, done), known, profile, store.dismissed(user_id))
 
 
-def seconds_per_unit(log: Interactions | None) -> int:
+def units_per_second(log: Interactions | None) -> int:
     """How many units of a log's times make a second: 1, or 1000 and so on where they count milliseconds or finer.
 
     Times since the epoch tell by their size: 1e11 seconds are the year 5138, 1e11 milliseconds are in 1973.
@@ -181,7 +181,7 @@ def _in_log(snapshot: Snapshot, log: Interactions, row: int) -> Iterator[_Did]:
 def _since(snapshot: Snapshot, events: Sequence[StoredEvent], config: LearnConfig) -> list[_Did]:
     """Events of some weight, with items that this catalog has."""
     recommender = snapshot.recommender
-    unit = seconds_per_unit(recommender.histories)
+    unit = units_per_second(recommender.histories)
     counted = [event for event in events if config.kinds.get(event.kind, 0.0) > 0]
     rows = recommender.catalog.items.get([event.item_id for event in counted])
     return [

@@ -6,7 +6,7 @@ import pytest
 from llmrec.data import Interactions
 from llmrec.data.columns import InteractionColumns
 from llmrec.serve.config import LearnConfig
-from llmrec.serve.live import Snapshot, seconds_per_unit, user_query
+from llmrec.serve.live import Snapshot, units_per_second, user_query
 from llmrec.testing.data import tiny_users
 
 
@@ -131,7 +131,7 @@ def test_profiles_that_were_put_win_over_the_bundles(hybrid, store, past):
 @pytest.mark.parametrize(("latest", "unit"), [(16, 1), (1_700_000_000, 1), (1_700_000_000_000, 1000)])
 def test_the_unit_of_a_logs_times(hybrid, latest, unit):
     log = replace(with_log(hybrid).histories, times=np.array([latest - 2, latest - 1, latest]))
-    assert seconds_per_unit(log) == unit
+    assert units_per_second(log) == unit
 
 
 def test_times_of_events_are_in_the_logs_unit(hybrid, store, past):
